@@ -1,0 +1,102 @@
+# Caravan: train one language model together.   `make help` prints this page.
+#
+#   make              build what this machine can build, into build/release
+#   make demo         watch it work: the main job on real text, in under five minutes
+#   make test         every test, after installing what is needed (asks for root once)
+#   make check        what CI does: lint, tests under release and asan+ubsan
+#   make bench        speed, side by side with PyTorch and llm.c where they are there
+#   make test-reference   the same mathematics and tokens as PyTorch, transformers, tokenizers
+#   make fuzz SECONDS=60  libFuzzer on everything that reads bytes from outside
+#   make install-deps make install make clean
+#
+#   VARIANT=release|asan|tsan   objects of different variants never mix (default release)
+#   CUDA=0|1                    with or without the GPU engine (default: 1 where nvcc is found)
+#   CC=gcc|clang  V=1           another compiler; show the commands
+
+VARIANT ?= release
+CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+CUDA ?= $(if $(NVCC),1,0)
+Q := $(if $(V),,@)
+BUILD := build/$(VARIANT)
+
+PACKAGES := libsodium libzstd jansson libcyaml libpcre2-8 libutf8proc openblas
+CPPFLAGS += -I. -D_POSIX_C_SOURCE=200809L -MMD -MP
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla -Wundef
+WARNINGS += $(if $(WERROR),-Werror)
+# No contraction of a*b+c into one rounding: machines would disagree on shared state.
+CFLAGS_release := -O2 -g
+CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_tsan := -O1 -g -fsanitize=thread
+CFLAGS_ALL = -std=c11 $(WARNINGS) $(CFLAGS_$(VARIANT)) -ffp-contract=off -fno-math-errno -pthread $(CFLAGS)
+LDFLAGS_ALL = $(CFLAGS_$(VARIANT)) -pthread $(LDFLAGS)
+PKG_CFLAGS = $(shell pkg-config --cflags $(PACKAGES))
+PKG_LIBS = $(shell pkg-config --libs $(PACKAGES)) -lm
+
+sources = $(filter-out %/main.c,$(wildcard $(1)/*.c $(1)/*/*.c))
+PROTO_C := $(call sources,proto)
+COMPRESS_C := $(call sources,compress)
+# One source, several instruction sets: kernels/cpu/isa_*.c is compiled for each (see its README).
+ISA_C := $(wildcard kernels/cpu/isa_*.c)
+KERNELS_C := $(filter-out $(ISA_C),$(call sources,kernels))
+NODE_C := $(call sources,node)
+COORDINATOR_C := $(call sources,coordinator)
+
+ISAS := base $(if $(filter x86_64,$(shell uname -m)),avx2 avx512)
+ISA_FLAGS_base := -O3
+ISA_FLAGS_avx2 := -O3 -mavx2 -mfma -mf16c
+ISA_FLAGS_avx512 := -O3 -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mf16c -mprefer-vector-width=512
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+ISA_O := $(foreach isa,$(ISAS),$(patsubst %.c,$(BUILD)/%.$(isa).o,$(ISA_C)))
+LIB_O := $(call objects,$(PROTO_C) $(COMPRESS_C) $(KERNELS_C)) $(ISA_O)
+NODE_O := $(call objects,$(NODE_C))
+
+PROGRAMS := $(BUILD)/caravan-node
+UNIT_C := $(wildcard tests/unit/test_*.c)
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT_C))
+BENCH := $(patsubst tests/bench/%.c,$(BUILD)/tests/%,$(wildcard tests/bench/bench_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all help
+all: $(PROGRAMS)
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+$(BUILD)/caravan-node: $(BUILD)/node/main.o $(NODE_O) $(LIB_O)
+	@echo "  link    $@"
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  cc      $<"
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS_ALL) -c -o $@ $<
+
+# Inner steps are not shared state, so these may use fused multiply-add where it is written as one.
+define isa_rule
+$(BUILD)/kernels/cpu/%.$(1).o: kernels/cpu/%.c
+	@mkdir -p $$(@D)
+	@echo "  cc      $$< ($(1))"
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS_ALL) $(ISA_FLAGS_$(1)) -DISA=$(1) -c -o $$@ $$<
+endef
+$(foreach isa,$(ISAS),$(eval $(call isa_rule,$(isa))))
+
+$(BUILD)/tests/%: tests/unit/%.c $(NODE_O) $(LIB_O) $(wildcard tests/unit/support*.[ch])
+	@mkdir -p $(@D)
+	@echo "  test    $@"
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(wildcard tests/unit/support*.c) $(NODE_O) $(LIB_O) $(LDFLAGS) $(PKG_LIBS) -lcmocka
+
+$(BUILD)/tests/%: tests/bench/%.c $(NODE_O) $(LIB_O)
+	@mkdir -p $(@D)
+	@echo "  bench   $@"
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(NODE_O) $(LIB_O) $(LDFLAGS) $(PKG_LIBS)
+
+.PHONY: unit
+unit: $(UNIT)
+	$(Q)for t in $(UNIT); do $$t || exit 1; done
+
+.PHONY: clean
+clean:
+	rm -rf build
+
+-include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,0 +1,52 @@
+/* caravan-node: a contributor's machine. The commands are in command_*.c. */
+#include <stdio.h>
+#include <string.h>
+
+#include "node/command.h"
+#include "proto/base/options.h"
+
+static const struct {
+  const char *name;
+  int (*run)(int argc, char **argv);
+  const char *help;
+} commands[] = {
+    {"tokenize", command_tokenize, "turn text into token shards"},
+    {"detokenize", command_detokenize, "turn token shards back into text"},
+    {"train", command_train, "train a model from a run file on this machine"},
+    {"sample", command_sample, "let a checkpoint write text"},
+    {"import", command_import, "start from a Hugging Face model directory"},
+    {"verify", command_verify, "check every digest of a checkpoint or a corpus"},
+    {"presets", command_presets, "the models known by name, and what they need"},
+};
+enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+
+static void print_help(FILE *out) {
+  fprintf(out,
+          "caravan-node: train a language model, alone or with everybody\n\nusage: caravan-node "
+          "COMMAND …\n\n");
+  for (int i = 0; i < COMMAND_COUNT; i++)
+    fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
+  fprintf(out, "\n'caravan-node COMMAND --help' says more.\n");
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    print_help(stderr);
+    return status_exit_code(STATUS_USAGE);
+  }
+  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+    print_help(stdout);
+    return 0;
+  }
+  const char *names[COMMAND_COUNT + 1] = {NULL};
+  for (int i = 0; i < COMMAND_COUNT; i++) {
+    if (!strcmp(argv[1], commands[i].name))
+      return commands[i].run(argc - 1, argv + 1);
+    names[i] = commands[i].name;
+  }
+  const char *near = options_nearest(argv[1], names);
+  fprintf(stderr,
+          "caravan-node: there is no command '%s'%s%s%s; 'caravan-node --help' lists them\n",
+          argv[1], near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+  return status_exit_code(STATUS_USAGE);
+}
