@@ -18,6 +18,8 @@
 
 #include "proto/base/status.h"
 
+enum { IO_FOLDER_DEPTH_MAX = 64 }; /* folders in folders that io_folder_remove goes into */
+
 struct io_bytes {
   uint8_t *at; /* followed by one zero byte, so that text is a string */
   size_t count;
@@ -41,7 +43,8 @@ struct io_map {
 CHECKED enum status io_map_open(const char *path, struct io_map *out, struct why *why);
 void io_map_close(struct io_map *m);
 
-/* A file being written from start to end, or continued. Buffered. */
+/* A file being written from start to end, or continued. Buffered. A failed write sticks: every
+ * later call on that writer repeats it. */
 struct io_writer; /* opaque */
 CHECKED enum status io_writer_open(const char *path, bool append, struct io_writer **out,
                                    struct why *why);
@@ -49,8 +52,8 @@ CHECKED enum status io_writer_add(struct io_writer *w, const void *bytes, size_t
                                   struct why *why);
 CHECKED enum status io_writer_sync(struct io_writer *w, struct why *why); /* flush and fsync */
 uint64_t io_writer_bytes(const struct io_writer *w); /* written, buffered included */
-CHECKED enum status io_writer_close(struct io_writer **w,
-                                    struct why *why); /* flush, fsync, close */
+/* Flush, fsync, close. *w is NULL afterwards, whatever comes back. */
+CHECKED enum status io_writer_close(struct io_writer **w, struct why *why);
 void io_writer_abandon(struct io_writer **w); /* close, whatever state; the file stays as it is */
 
 bool io_exists(const char *path);
@@ -59,8 +62,9 @@ CHECKED enum status io_file_bytes(const char *path, uint64_t *out, struct why *w
 CHECKED enum status io_folder_make(const char *path,
                                    struct why *why); /* parents too; OK when there */
 CHECKED enum status io_folder_sync(const char *path, struct why *why);
-CHECKED enum status io_folder_remove(const char *path,
-                                     struct why *why); /* with everything in it; OK when absent */
+/* With everything in it; links are removed, not followed. OK when absent; REFUSED when path is no
+ * folder itself. */
+CHECKED enum status io_folder_remove(const char *path, struct why *why);
 CHECKED enum status io_rename(const char *from, const char *to,
                               struct why *why); /* and fsync the folder */
 CHECKED enum status io_truncate(const char *path, uint64_t bytes, struct why *why);

@@ -30,7 +30,7 @@ bool io_is_terminal(
     FILE *stream); /* colour and redrawing allowed: a terminal, TERM not dumb, no NO_COLOR */
 
 /* A line that redraws itself on a terminal, and on anything else appears at most every ten seconds.
- * Writes to standard error. */
+ * Writes to standard error. now: at once, as the last line of a job should be. */
 struct io_progress {
   uint64_t shown_ms;
   bool open; /* a line is on the screen without its newline */

@@ -2,22 +2,30 @@
  *
  *   int64_t threads = 0;
  *   const struct option table[] = {
- *       {"threads", OPTION_INT, &threads, "N", "worker threads; 0: one per core", 0,
- * THREAD_COUNT_MAX}, {0}}; struct option_command command = {"caravan-node tokenize", "FILE…", "Turn
- * text into token shards.", table, 1, 65536}; TRY(options_parse(&command, argc, argv, &files,
- * &why));       // argv[0] is the command's own name for (int i = 0; i < files.count; i++)
- * read(files.values[i]);
+ *       {"threads", OPTION_INT, &threads, "N", "worker threads; 0: one per core", 0, 256},
+ *       {0}};
+ *   struct option_command command = {"caravan-node tokenize", "FILE…", "Turn text into shards.",
+ *                                    table, 1, 65536};
+ *   TRY(options_parse(&command, argc, argv, &files, &why)); // argv[0] is the command's own name
+ *   for (int i = 0; i < files.count; i++)
+ *     read(files.values[i]);
  *
  * Long options only: --name VALUE, --name=VALUE, --flag, --no-flag; "--" ends them. --help prints
  * the help to standard output and gives STOPPED. An unknown name is refused with the nearest known
  * one; a value that is no number, has a wrong unit, or is outside [least, most] is refused with
- * both. Sizes take K, M, G, T (1000) and Ki, Mi, Gi, Ti (1024); durations take ms, s, m, h, d. */
+ * both. Sizes take K, M, G, T (1000) and Ki, Mi, Gi, Ti (1024); durations take ms, s, m, h, d, and
+ * only 0 goes without a unit. The order of argv's words changes: operands come first. */
 #ifndef CARAVAN_OPTIONS_H
 #define CARAVAN_OPTIONS_H
 
 #include <stdio.h>
 
 #include "proto/base/status.h"
+
+enum {
+  OPTION_TABLE_COUNT_MAX = 64, /* rows of a table; more is a CLAIM */
+  OPTION_NAME_BYTES_MAX = 64,  /* longer names are never the nearest to anything */
+};
 
 enum option_kind {
   OPTION_FLAG,        /* bool * */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "proto/base/claim.h"
+#include "proto/base/printable.h"
 
 struct status_entry {
   const char *name;
@@ -33,29 +34,13 @@ int status_exit_code(enum status s) {
   return entry_of(s)->exit_code;
 }
 
-/* Length of the well-formed UTF-8 sequence at s, or 0. Printable only: C0, DEL and C1 give 0. */
-static size_t printable_length(const unsigned char *s) {
-  if (s[0] >= 0x20 && s[0] < 0x7f)
-    return 1;
-  size_t need = s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc2 ? 2 : 0;
-  if (need == 0 || s[0] >= 0xf5)
-    return 0;
-  for (size_t i = 1; i < need; i++)
-    if ((s[i] & 0xc0) != 0x80)
-      return 0;
-  if (s[0] == 0xc2 && s[1] < 0xa0)
-    return 0;
-  return need;
-}
-
 /* What came from a file or a peer may hold terminal escapes, or be cut inside a character. */
 static void make_printable(char *text) {
-  unsigned char *s = (unsigned char *)text;
-  while (*s) {
-    size_t length = printable_length(s);
+  while (*text) {
+    size_t length = printable_length(text);
     if (length == 0)
-      *s = '?';
-    s += length ? length : 1;
+      *text = '?';
+    text += length ? length : 1;
   }
 }
 
