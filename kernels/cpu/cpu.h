@@ -1,0 +1,90 @@
+/* cpu: the inside of the CPU engine, for kernels/cpu/cpu_*.c only. Its face is engine_cpu_open in
+ * kernels/engine.h.
+ *
+ * An op is split into items that io_pool_run hands to the threads: rows, columns or heads. OpenBLAS
+ * is held to one thread and called for the item's own part of a product, so that what follows the
+ * product (bias, activation, residual, softmax) finds the item's values still in its cache.
+ *
+ * Scratch is one block, taken by engine_reserve, of which every op uses as much as it needs from
+ * the start; how much that is stands in cpu_…_scratch beside the op. Counts are f32 values. */
+#ifndef CARAVAN_CPU_H
+#define CARAVAN_CPU_H
+
+#include <stdint.h>
+
+#include "kernels/cpu/io_pool.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/engine.h"
+
+struct cpu {
+  struct engine head; /* must be first: the ops get a struct engine */
+  struct io_pool *pool;
+  const struct isa *isa;
+  float *scratch;
+  int64_t scratch_count;
+};
+
+static inline struct cpu *cpu_of(struct engine *e) {
+  return (struct cpu *)(void *)e;
+}
+
+static inline int64_t cpu_least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+static inline int64_t cpu_most(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+
+static inline int64_t cpu_ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+/* A range cut into `pieces` of `size`, the last one shorter. */
+struct cpu_cut {
+  int64_t size, pieces;
+};
+/* About `wanted` pieces of [0, n), each a multiple of `grain` and at least `size_min`. */
+struct cpu_cut cpu_cut(int64_t n, int64_t wanted, int64_t grain, int64_t size_min);
+
+/* The products, on contiguous values of one thread; ld: values from one row to the next. */
+/* c (M, N) = a (M, K) bᵀ (N, K) + beta c */
+void cpu_product_nt(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
+                    int64_t ldb, float beta, float *c, int64_t ldc);
+/* c (M, N) = a (M, K) b (K, N) + beta c */
+void cpu_product_nn(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
+                    int64_t ldb, float beta, float *c, int64_t ldc);
+/* c (M, N) = aᵀ (K, M) b (K, N) + beta c */
+void cpu_product_tn(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
+                    int64_t ldb, float beta, float *c, int64_t ldc);
+void cpu_product_open(void); /* holds OpenBLAS to one thread, for the whole process */
+
+void cpu_linear(struct engine *e, const struct linear_args *a);
+void cpu_linear_grad(struct engine *e, const struct linear_grad_args *a);
+void cpu_norm(struct engine *e, const struct norm_args *a);
+void cpu_norm_grad(struct engine *e, const struct norm_grad_args *a);
+void cpu_rope(struct engine *e, const struct rope_args *a);
+void cpu_attention(struct engine *e, const struct attention_args *a);
+void cpu_attention_grad(struct engine *e, const struct attention_grad_args *a);
+void cpu_head(struct engine *e, const struct head_args *a);
+void cpu_adamw(struct engine *e, const struct adamw_args *a);
+void cpu_embed(struct engine *e, void *out, const void *table, const int32_t *tokens, int64_t M,
+               int64_t C, int64_t V);
+void cpu_embed_grad(struct engine *e, void *dtable, const void *dout, const int32_t *tokens,
+                    int64_t M, int64_t C, int64_t V, bool accumulate);
+void cpu_activate(struct engine *e, void *out, const void *pre, int64_t count, enum activation a);
+void cpu_swiglu(struct engine *e, void *out, const void *gate_up, int64_t M, int64_t F);
+void cpu_swiglu_grad(struct engine *e, void *dgate_up, const void *dout, const void *gate_up,
+                     int64_t M, int64_t F);
+void cpu_add(struct engine *e, void *out, const void *a, const void *b, int64_t count);
+void cpu_zero(struct engine *e, void *x, size_t bytes);
+void cpu_copy(struct engine *e, void *to, const void *from, size_t bytes);
+double cpu_sum_squares(struct engine *e, const void *x, int64_t count);
+
+int64_t cpu_linear_scratch(const struct cpu *c);
+int64_t cpu_norm_scratch(int64_t M, int64_t C);
+int64_t cpu_attention_scratch(const struct cpu *c, const struct shapes *most);
+int64_t cpu_head_scratch(const struct cpu *c, int64_t M, int64_t C, int64_t V);
+int64_t cpu_sum_squares_scratch(void);
+
+#endif
