@@ -20,7 +20,7 @@ CUDA ?= $(if $(NVCC),1,0)
 Q := $(if $(V),,@)
 BUILD := build/$(VARIANT)
 
-PACKAGES := libsodium libzstd jansson libcyaml libpcre2-8 libutf8proc openblas
+PACKAGES := libsodium libzstd jansson yaml-0.1 libpcre2-8 libutf8proc openblas
 CPPFLAGS += -I. -D_POSIX_C_SOURCE=200809L -MMD -MP
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla -Wundef
 WARNINGS += $(if $(WERROR),-Werror)
