@@ -16,6 +16,9 @@
 #include "kernels/engine.h"
 #include "node/model/arch.h"
 
+/* Tokens of one micro-batch, B T: more are trained as several. */
+enum { TRANSFORMER_ROWS_MAX = 1 << 24 };
+
 /* What the backward pass computes again instead of keeping. More is slower and smaller. */
 enum transformer_recompute {
   RECOMPUTE_NONE,  /* every activation is kept */
@@ -38,6 +41,9 @@ struct plan {
   size_t weights, gradients, moments, activations, scratch, cache, total;
 };
 
+/* The most of everything that a model with these options asks of its engine. */
+struct shapes transformer_shapes(const struct arch *a, const struct transformer_options *o);
+
 /* Compute a plan; nothing is allocated. RANGE: B or T out of bounds. */
 CHECKED enum status plan_make(const struct engine *e, const struct arch *a,
                               const struct transformer_options *o, struct plan *out,
@@ -57,13 +63,15 @@ const struct arch_params *transformer_params(const struct transformer *t);
 void transformer_init(struct transformer *t, uint64_t seed);
 
 /* Forward only. *loss: the mean over counting rows, in nats. row_loss: (B, T) f32 host, or NULL.
- * B may be smaller than planned; T too. RANGE: a token outside the vocabulary, named. */
+ * B may be smaller than planned; T too. RANGE: a token outside the vocabulary, named; no target
+ * counts. */
 CHECKED enum status transformer_loss(struct transformer *t, const int32_t *tokens,
                                      const int32_t *targets, int64_t B, int64_t T, double *loss,
                                      float *row_loss, struct why *why);
 
 /* Forward and backward of one micro-batch (B, T as planned). Gradients are overwritten, or added to
- * when accumulate is set. *loss_sum: the sum of losses over counting rows, in nats. */
+ * when accumulate is set: they are those of grad_scale times loss_sum. *loss_sum: the sum of losses
+ * over counting rows, in nats. RANGE: as transformer_loss; gradients are unchanged. */
 CHECKED enum status transformer_backward(struct transformer *t, const int32_t *tokens,
                                          const int32_t *targets, double grad_scale, bool accumulate,
                                          double *loss_sum, struct why *why);
@@ -89,13 +97,13 @@ int64_t transformer_step(const struct transformer *t); /* optimizer steps done *
 void transformer_step_set(struct transformer *t, int64_t step);
 
 /* Logits (rows, V) f32 host for the last `rows` positions of the given tokens (B = 1, T = count).
- */
+ * RANGE: count above options.T, or a token. */
 CHECKED enum status transformer_logits(struct transformer *t, const int32_t *tokens, int64_t count,
                                        int64_t rows, float *logits, struct why *why);
 
 /* Generation with a key/value cache: feed tokens one after another (or a prompt at once); the
- * logits (V) f32 host are those after the last. position 0 starts anew; at arch.T the cache is
- * full: FULL. */
+ * logits (V) f32 host are those after the last; NULL when not wanted. Only where options.training
+ * is false. FULL, with nothing fed: the cache has room for options.T tokens. RANGE: a token. */
 CHECKED enum status transformer_feed(struct transformer *t, const int32_t *tokens, int64_t count,
                                      float *logits, struct why *why);
 void transformer_rewind(struct transformer *t); /* forget what was fed */
