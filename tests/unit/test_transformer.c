@@ -536,6 +536,107 @@ static void a_token_outside_the_vocabulary_is_named(void **state) {
   engine_close(&e);
 }
 
+static struct engine *cpu(int threads) {
+  struct engine *e = NULL;
+  const struct engine_cpu_options o = {.thread_count = threads};
+  assert_int_equal(engine_cpu_open(&o, &e, &why), STATUS_OK);
+  return e;
+}
+
+/* ‖x - y‖ / ‖y‖ of each tensor's gradients on two engines. */
+static void assert_gradients_close(struct transformer *x, struct transformer *y, const char *model,
+                                   double tolerance) {
+  for (size_t i = 0; i < x->params->count; i++) {
+    const struct arch_tensor *p = &x->params->tensors[i];
+    float *both = malloc((size_t)p->count * 2 * sizeof *both);
+    assert_non_null(both);
+    transformer_get(x, ARRAY_GRADIENTS, p->offset, p->count, both);
+    transformer_get(y, ARRAY_GRADIENTS, p->offset, p->count, both + p->count);
+    double difference = 0, size = 0;
+    for (int64_t k = 0; k < p->count; k++) {
+      difference += pow((double)both[k] - (double)both[p->count + k], 2);
+      size += pow((double)both[p->count + k], 2);
+    }
+    if (!(sqrt(difference) <= tolerance * sqrt(size) + 1e-7))
+      fail_msg("%s: %s is off by %g of %g", model, p->name, sqrt(difference), sqrt(size));
+    free(both);
+  }
+}
+
+static void the_cpu_engine_gives_the_reference_gradients(void **state) {
+  (void)state;
+  struct engine *r = reference();
+  for (int threads = 1; threads <= 3; threads++) {
+    struct engine *e = cpu(threads);
+    for (int m = 0; support_model_name(m); m++) {
+      struct arch a = support_model(m);
+      int32_t tokens[M], targets[M];
+      support_model_tokens(&a, 3, M, tokens, targets);
+      double scale = 1 / (double)counting(targets, M);
+      struct transformer *x = training_model(e, &a, RECOMPUTE_NONE);
+      struct transformer *y = training_model(r, &a, RECOMPUTE_NONE);
+      for (int pass = 0; pass < 2; pass++) { /* written, then added to */
+        double found = backward(x, tokens, targets, scale, pass);
+        double truth = backward(y, tokens, targets, scale, pass);
+        assert_true(fabs(found - truth) < 1e-5 * truth);
+        assert_gradients_close(x, y, support_model_name(m), 2e-5);
+      }
+      transformer_close(&x);
+      transformer_close(&y);
+    }
+    engine_close(&e);
+  }
+  engine_close(&r);
+}
+
+static void the_cpu_engine_recomputes_the_same_bits(void **state) {
+  (void)state;
+  for (int threads = 1; threads <= 2; threads++) {
+    struct engine *e = cpu(threads);
+    assert_recompute_levels_agree(e);
+    engine_close(&e);
+  }
+}
+
+static void the_cpu_engine_feeds_and_learns(void **state) {
+  (void)state;
+  struct engine *e = cpu(2);
+  assert_feeding_is_the_whole_pass(e, 1e-4);
+  assert_training_learns(e);
+  engine_close(&e);
+}
+
+/* Two runs of a few steps end in the same bits. */
+static void the_cpu_engine_repeats_itself(void **state) {
+  (void)state;
+  struct engine *e = cpu(2);
+  struct arch a;
+  assert_int_equal(arch_preset("tiny", &a, &why), STATUS_OK);
+  a.L = 2;
+  enum { ROWS = 4 * 32 };
+  int32_t tokens[ROWS], targets[ROWS];
+  support_model_tokens(&a, 3, ROWS, tokens, targets);
+  void *first = NULL;
+  for (int run = 0; run < 2; run++) {
+    struct transformer *t =
+        open_model(e, &a, (struct transformer_options){.B = 4, .T = 32, .training = true});
+    transformer_init(t, 4);
+    for (int step = 0; step < 3; step++) {
+      backward(t, tokens, targets, 0.01, false);
+      update(t, &adam);
+    }
+    if (!run) {
+      first = malloc(t->plan.weights);
+      assert_non_null(first);
+      memcpy(first, t->weights, t->plan.weights);
+    }
+    assert_memory_equal(first, t->weights, t->plan.weights);
+    transformer_close(&t);
+  }
+  free(first);
+  engine_close(&e);
+}
+
 static void arrays_come_back_as_they_were_set(void **state) {
   (void)state;
   struct engine *e = reference();
@@ -569,6 +670,10 @@ int main(void) {
       cmocka_unit_test(two_updates_are_adamw_written_out),
       cmocka_unit_test(a_gradient_that_is_not_finite_changes_nothing),
       cmocka_unit_test(a_token_outside_the_vocabulary_is_named),
+      cmocka_unit_test(the_cpu_engine_gives_the_reference_gradients),
+      cmocka_unit_test(the_cpu_engine_recomputes_the_same_bits),
+      cmocka_unit_test(the_cpu_engine_feeds_and_learns),
+      cmocka_unit_test(the_cpu_engine_repeats_itself),
       cmocka_unit_test(arrays_come_back_as_they_were_set),
   };
   return cmocka_run_group_tests_name("transformer", tests, NULL, NULL);
