@@ -95,6 +95,10 @@ $(BUILD)/tests/%: tests/bench/%.c $(NODE_O) $(LIB_O)
 unit: $(UNIT)
 	$(Q)for t in $(UNIT); do $$t || exit 1; done
 
+.PHONY: bench
+bench: $(BENCH)
+	$(Q)tests/bench/bench.sh $(BUILD)
+
 .PHONY: clean
 clean:
 	rm -rf build
