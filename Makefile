@@ -91,6 +91,19 @@ $(BUILD)/tests/%: tests/bench/%.c $(NODE_O) $(LIB_O)
 	@echo "  bench   $@"
 	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(NODE_O) $(LIB_O) $(LDFLAGS) $(PKG_LIBS)
 
+$(BUILD)/tests/%: tests/reference/%.c $(NODE_O) $(LIB_O)
+	@mkdir -p $(@D)
+	@echo "  test    $@"
+	$(Q)$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS_ALL) -MF $@.d -o $@ $< $(NODE_O) $(LIB_O) $(LDFLAGS) $(PKG_LIBS)
+
+# Each comparison with another program has a Python of its own, with what it needs, under build/.
+build/venv-tokenizer:
+	$(Q)python3 -m venv $@.partial && $@.partial/bin/pip -q install tokenizers && mv $@.partial $@
+.PHONY: test-reference reference-tokenizer
+test-reference: reference-tokenizer
+reference-tokenizer: $(BUILD)/tests/tokenizer_ids build/venv-tokenizer
+	$(Q)build/venv-tokenizer/bin/python3 tests/reference/compare_tokenizer.py $<
+
 .PHONY: unit
 unit: $(UNIT)
 	$(Q)for t in $(UNIT); do $$t || exit 1; done
