@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/engine_check.h"
 #include "proto/base/claim.h"
 
 enum { VALUES_PER_ITEM = 1 << 15 }; /* four arrays: half a megabyte */
@@ -22,6 +23,7 @@ static void adamw_item(void *context, int64_t item, int thread) {
 }
 
 void cpu_adamw(struct engine *e, const struct adamw_args *a) {
+  engine_check_adamw(a);
   CLAIM(!a->master);
   struct adamw_job job = {.cpu = cpu_of(e), .a = a};
   job.numbers = (struct isa_adamw){

@@ -1,4 +1,5 @@
 #include "kernels/cpu/cpu.h"
+#include "kernels/engine_check.h"
 #include "proto/base/claim.h"
 
 enum {
@@ -56,14 +57,8 @@ static void forward_item(void *context, int64_t item, int thread) {
                                     job->cpu->scratch + thread * job->scratch);
 }
 
-static void check(const struct attention_args *a) {
-  CLAIM(a->D <= SHAPE_D_MAX);
-  CLAIM(a->H % a->HK == 0);
-  CLAIM(a->T <= a->S);
-}
-
 void cpu_attention(struct engine *e, const struct attention_args *a) {
-  check(a);
+  engine_check_attention(a);
   struct attention_job job = {.cpu = cpu_of(e), .a = a};
   job.pieces = cpu_ceil_div(a->T, QUERIES_PER_ITEM);
   job.scratch = per_thread(job.cpu->isa->attention->forward_scratch(a->S, a->D));
@@ -90,8 +85,7 @@ static void grad_item(void *context, int64_t item, int thread) {
 }
 
 void cpu_attention_grad(struct engine *e, const struct attention_grad_args *a) {
-  check(&a->forward);
-  CLAIM(a->forward.T == a->forward.S);
+  engine_check_attention_grad(a);
   struct attention_job job = {.cpu = cpu_of(e), .a = &a->forward, .grad = a};
   job.scratch = per_thread(job.cpu->isa->attention->grad_scratch(a->forward.T, a->forward.D));
   CLAIM(job.scratch * e->thread_count <= job.cpu->scratch_count);

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/engine_check.h"
 #include "proto/base/claim.h"
 
 enum {
@@ -167,7 +168,7 @@ static void sum_item(void *context, int64_t item, int thread) {
 }
 
 void cpu_head(struct engine *e, const struct head_args *a) {
-  CLAIM(!a->dh == !a->dw);
+  engine_check_head(a);
   struct head_job job = {.cpu = cpu_of(e), .a = a};
   job.l = layout_of(job.cpu, a->M, a->C, a->V, 0);
   /* Scratch was made for the greatest V; a smaller one would choose longer chunks. */

@@ -2,6 +2,7 @@
  * comes before it (bias and residual, added by starting the sum there) and after it (activation) is
  * done by the same thread on the same part. */
 #include "kernels/cpu/cpu.h"
+#include "kernels/engine_check.h"
 #include "proto/base/claim.h"
 
 enum {
@@ -72,6 +73,7 @@ static void linear_item(void *context, int64_t item, int thread) {
 }
 
 void cpu_linear(struct engine *e, const struct linear_args *a) {
+  engine_check_linear(a);
   struct cpu *c = cpu_of(e);
   const int64_t wanted = (int64_t)e->thread_count * PIECES_PER_THREAD;
   struct linear_job job = {.cpu = c, .a = a};
@@ -137,7 +139,7 @@ static void linear_grad_item(void *context, int64_t item, int thread) {
 }
 
 void cpu_linear_grad(struct engine *e, const struct linear_grad_args *a) {
-  CLAIM(!(a->dx_accumulate && a->activation != ACTIVATION_NONE));
+  engine_check_linear_grad(a);
   struct cpu *c = cpu_of(e);
   const int64_t wanted = (int64_t)e->thread_count * PIECES_PER_THREAD;
   struct linear_grad_job job = {.cpu = c, .a = a};

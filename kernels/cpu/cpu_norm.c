@@ -1,4 +1,5 @@
 #include "kernels/cpu/cpu.h"
+#include "kernels/engine_check.h"
 #include "proto/base/claim.h"
 
 enum {
@@ -25,6 +26,7 @@ static void norm_item(void *context, int64_t item, int thread) {
 }
 
 void cpu_norm(struct engine *e, const struct norm_args *a) {
+  engine_check_norm(a);
   struct norm_job job = {.cpu = cpu_of(e), .a = a};
   io_pool_run(job.cpu->pool, cpu_ceil_div(a->M, ROWS_PER_ITEM), norm_item, &job);
 }
@@ -55,6 +57,7 @@ static void norm_grad_item(void *context, int64_t item, int thread) {
 }
 
 void cpu_norm_grad(struct engine *e, const struct norm_grad_args *a) {
+  engine_check_norm_grad(a);
   struct norm_grad_job job = {.cpu = cpu_of(e), .a = a};
   job.parts = cpu_cut(a->M, PARTS_MAX, 1, ROWS_PER_ITEM);
   CLAIM(cpu_norm_scratch(a->M, a->C) <= job.cpu->scratch_count);
@@ -85,7 +88,10 @@ static void rope_item(void *context, int64_t item, int thread) {
 }
 
 void cpu_rope(struct engine *e, const struct rope_args *a) {
+  engine_check_rope(a);
   CLAIM(a->R <= SHAPE_D_MAX);
+  if (a->R == 0)
+    return;
   struct rope_job job = {.cpu = cpu_of(e), .a = a};
   io_pool_run(job.cpu->pool, cpu_ceil_div(a->B * a->T, ROWS_PER_ITEM), rope_item, &job);
 }
