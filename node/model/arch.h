@@ -2,9 +2,11 @@
  *
  *   struct arch a;
  *   TRY(arch_preset("pythia-70m", &a, &why));
- *   struct arch_params *p;                                // every tensor: name, shape, place,
- * rules TRY(arch_params_open(&a, &p, &why)); for (size_t i = 0; i < p->count; i++)
- * use(&p->tensors[i]); arch_params_close(&p);
+ *   struct arch_params *p;   // every tensor: name, shape, place, rules
+ *   TRY(arch_params_open(&a, &p, &why));
+ *   for (size_t i = 0; i < p->count; i++)
+ *     use(&p->tensors[i]);
+ *   arch_params_close(&p);
  *
  * Families: GPT-NeoX (LayerNorm with bias, biases everywhere, GELU, fused per-head-interleaved QKV,
  * parallel or sequential residual, any rotary fraction) and LLaMA (RMSNorm, no biases, SwiGLU, full

@@ -1,10 +1,14 @@
 /* transformer: a model in an engine's memory: forward, backward, optimizer.
  *
  *   struct transformer_options o = {.B = 4, .T = 256, .training = true, .recompute = 0};
- *   TRY(plan_make(engine, &arch, &o, &plan, &why));               // bytes, before anything is
- * taken TRY(transformer_open(engine, &arch, &o, &t, &why)); transformer_init(t, seed); for each
- * step: for each micro-batch i of n: TRY(transformer_backward(t, tokens, targets, 1.0 /
- * rows_of_step, i > 0, &loss, &why)); TRY(transformer_update(t, &adam, &grad_norm, &why));
+ *   TRY(plan_make(engine, &arch, &o, &plan, &why));   // bytes, before any is taken
+ *   TRY(transformer_open(engine, &arch, &o, &t, &why));
+ *   transformer_init(t, seed);
+ *
+ *   // each step, of n micro-batches; scale is 1.0 / rows of the step that count
+ *   for (int i = 0; i < n; i++)
+ *     TRY(transformer_backward(t, tokens, targets, scale, i > 0, &loss, &why));
+ *   TRY(transformer_update(t, &adam, &grad_norm, &why));
  *
  * tokens, targets: (B, T) i32 in host memory; a target below 0 does not count. Weights, gradients
  * and moments are flat arrays laid out as arch_params says. Nothing is allocated after
@@ -22,8 +26,8 @@ enum { TRANSFORMER_ROWS_MAX = 1 << 24 };
 /* What the backward pass computes again instead of keeping. More is slower and smaller. */
 enum transformer_recompute {
   RECOMPUTE_NONE,  /* every activation is kept */
-  RECOMPUTE_CHEAP, /* norms and activations are computed again: about 3 % slower */
-  RECOMPUTE_LAYER, /* only each layer's input is kept: about a third slower */
+  RECOMPUTE_CHEAP, /* norms and activations are computed again: about 1 % slower */
+  RECOMPUTE_LAYER, /* only each layer's input is kept: about a fifth slower */
   RECOMPUTE_COUNT
 };
 
