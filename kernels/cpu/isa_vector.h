@@ -46,6 +46,7 @@ enum { VL = 4 };
 
 typedef float vf __attribute__((vector_size(VL * 4)));
 typedef int32_t vi __attribute__((vector_size(VL * 4)));
+typedef uint32_t vu __attribute__((vector_size(VL * 4)));
 typedef double vd __attribute__((vector_size(VL * 4)));     /* VL / 2 of them */
 typedef float vf_half __attribute__((vector_size(VL * 2))); /* VL / 2 of them */
 
@@ -166,7 +167,8 @@ INLINE vf vf_exp(vf x) {
   p = vf_fma(p, r, vf_set(1.6666665459e-1f));
   p = vf_fma(p, r, vf_set(5.0000001201e-1f));
   p = vf_fma(p, r * r, r) + vf_set(1.0f);
-  vf y = (vf)((vi)p + ((vi)shifted << 23)); /* the low bits of `shifted` are n */
+  /* The low bits of `shifted` are n; unsigned, because the sum wraps where `tiny` discards it. */
+  vf y = (vf)((vu)p + ((vu)shifted << 23));
   return vf_select(tiny, vf_set(0), y);
 }
 

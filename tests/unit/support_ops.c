@@ -155,6 +155,11 @@ void ops_register(struct ops_run *r, const void *at, const char *name) {
       r->tensors[i].name = name;
 }
 
+void ops_poison(struct ops_run *r, const void *at, int64_t index, double with) {
+  r->e->ops->upload(r->e, ops_at(r, (void *)(uintptr_t)at, index), r->e->dtype, &with, 1);
+  r->poisoned = true;
+}
+
 void *ops_at(const struct ops_run *r, void *at, int64_t elements) {
   return (char *)at + elements * (int64_t)dtype_bytes(r->e->dtype);
 }
@@ -225,13 +230,25 @@ static void near(const char *name, const char *label, const struct ops_tensor *w
              sqrt(error / square), bound);
 }
 
+/* An overflow may show as infinity in one engine and as NaN in another, and may spread further. */
+static void not_finite_where(const char *name, const char *label, const struct ops_tensor *want,
+                             const struct ops_tensor *got) {
+  for (int64_t i = 0; i < want->count; i++)
+    if (!isfinite(want->result[i]) && isfinite(got->result[i]))
+      fail_msg("%s on %s: %s[%lld] is %.9g, the reference has %g", name, label, want->name,
+               (long long)i, got->result[i], want->result[i]);
+}
+
 static void compare(const char *name, const char *label, const struct ops_run *want,
                     const struct ops_run *got, const struct ops_run *again) {
   assert_int_equal(want->count, got->count);
   for (int i = 0; i < want->count; i++) {
     if (!want->tensors[i].name)
       continue;
-    near(name, label, &want->tensors[i], &got->tensors[i], got);
+    if (want->poisoned)
+      not_finite_where(name, label, &want->tensors[i], &got->tensors[i]);
+    else
+      near(name, label, &want->tensors[i], &got->tensors[i], got);
     if (memcmp(got->tensors[i].result, again->tensors[i].result,
                (size_t)want->tensors[i].count * sizeof(double)) != 0)
       fail_msg("%s on %s: two runs differ in %s", name, label, want->tensors[i].name);

@@ -36,6 +36,7 @@ struct ops_run {
   /* For the outputs made from now on: a factor of the tolerance where the op's condition is bad
    * (starts at 1), and a difference that does not matter (starts at 0). */
   double loose, floor;
+  bool poisoned; /* an input is not finite: only where the reference is not finite is compared */
   struct ops_tensor tensors[OPS_TENSORS_MAX];
   int count;
 };
@@ -59,6 +60,7 @@ void *ops_stat_output(struct ops_run *r, const char *name, int64_t count);
 void *ops_stat_values(struct ops_run *r, const char *name, const double *values, int64_t count);
 /* The tensor is compared under this name; for what was made as an input. */
 void ops_register(struct ops_run *r, const void *at, const char *name);
+void ops_poison(struct ops_run *r, const void *at, int64_t index, double with); /* NaN, ±∞ */
 void *ops_at(const struct ops_run *r, void *at, int64_t elements); /* in dtype elements */
 /* In [low, high). */
 int32_t *ops_tokens(struct ops_run *r, int64_t count, int32_t low, int32_t high);

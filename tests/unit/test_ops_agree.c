@@ -504,6 +504,116 @@ static void sum_squares_shows_nan_and_infinity_anywhere(void **state) {
               &(struct shapes){1, 1, 1, 1, 1, 1, 1, 1, 1});
 }
 
+/* What training relies on to notice that it went wrong: nothing swallows a NaN. */
+struct poison_case {
+  int tensor, index;
+  double with;
+};
+
+static const void *poisoned(struct ops_run *r, const struct poison_case *c, int tensor,
+                            const void *at) {
+  if (tensor == c->tensor)
+    ops_poison(r, at, c->index, c->with);
+  return at;
+}
+
+static void run_poisoned_layer(struct ops_run *r, const void *params) {
+  const struct poison_case *c = params;
+  const int64_t M = 9, C = 35;
+  const void *x = poisoned(r, c, 0, ops_input(r, M * C, 1));
+  const void *w = poisoned(r, c, 1, ops_input(r, C * C, 1));
+  for (int act = 0; act < 3; act++) {
+    void *out = ops_output(r, "out", M * C);
+    r->e->ops->linear(r->e, &(struct linear_args){.x = x,
+                                                  .w = w,
+                                                  .out = out,
+                                                  .M = M,
+                                                  .N = C,
+                                                  .K = C,
+                                                  .activation = (enum activation)act});
+  }
+  void *dx = ops_output(r, "dx", M * C), *dw = ops_output(r, "dw", C * C);
+  r->e->ops->linear_grad(r->e, &(struct linear_grad_args){.dout = x,
+                                                          .x = x,
+                                                          .w = w,
+                                                          .dx = dx,
+                                                          .dw = dw,
+                                                          .M = M,
+                                                          .N = C,
+                                                          .K = C,
+                                                          .db = ops_output(r, "db", C)});
+  void *y = ops_output(r, "y", M * C), *mean = ops_stat_output(r, "mean", M);
+  void *rstd = ops_stat_output(r, "rstd", M);
+  r->e->ops->norm(
+      r->e,
+      &(struct norm_args){
+          .x = x, .w = w, .b = w, .y = y, .mean = mean, .rstd = rstd, .M = M, .C = C, .eps = 1e-5});
+  r->e->ops->swiglu(r->e, ops_output(r, "swiglu", M * C), w, M, C);
+  r->e->ops->add(r->e, ops_output(r, "add", M * C), x, w, M * C);
+}
+
+static void run_poisoned_attention(struct ops_run *r, const void *params) {
+  const struct poison_case *c = params;
+  const int64_t T = 35, D = 16;
+  const void *q = poisoned(r, c, 0, ops_input(r, T * D, 1));
+  const void *k = poisoned(r, c, 1, ops_input(r, T * D, 1));
+  const void *v = poisoned(r, c, 2, ops_input(r, T * D, 1));
+  struct attention_grad_args g = {.forward = {.q = q,
+                                              .k = k,
+                                              .v = v,
+                                              .B = 1,
+                                              .T = T,
+                                              .S = T,
+                                              .H = 1,
+                                              .HK = 1,
+                                              .D = D,
+                                              .q_row = D,
+                                              .q_head = D,
+                                              .kv_row = D,
+                                              .kv_head = D,
+                                              .scale = 0.25}};
+  g.forward.o = ops_output(r, "o", T * D);
+  g.forward.lse = ops_stat_output(r, "lse", T);
+  r->e->ops->attention(r->e, &g.forward);
+  g.dout = ops_input(r, T * D, 1);
+  g.dq = ops_output(r, "dq", T * D);
+  g.dk = ops_output(r, "dk", T * D);
+  g.dv = ops_output(r, "dv", T * D);
+  r->e->ops->attention_grad(r->e, &g);
+}
+
+static void run_poisoned_head(struct ops_run *r, const void *params) {
+  const struct poison_case *c = params;
+  const int64_t M = 5, C = 7, V = 131;
+  struct head_args a = {.M = M, .C = C, .V = V, .grad_scale = 1};
+  a.h = poisoned(r, c, 0, ops_input(r, M * C, 1));
+  a.w = poisoned(r, c, 1, ops_input(r, V * C, 1));
+  a.targets = ops_tokens(r, M, 0, (int32_t)V);
+  a.loss = ops_stat_output(r, "loss", M);
+  a.dh = ops_output(r, "dh", M * C);
+  a.dw = ops_output(r, "dw", V * C);
+  r->e->ops->head(r->e, &a);
+}
+
+static void nothing_swallows_what_is_not_finite(void **state) {
+  (void)state;
+  static const double with[] = {NAN, INFINITY, -INFINITY};
+  static const int indices[] = {0, 3, 16, 34};
+  for (size_t w = 0; w < LENGTH(with); w++)
+    for (size_t i = 0; i < LENGTH(indices); i++)
+      for (int tensor = 0; tensor < 3; tensor++) {
+        struct poison_case c = {tensor, indices[i], with[w]};
+        struct shapes most = {1, 35, 35, 35, 35, 1, 1, 16, 131};
+        char text[64];
+        snprintf(text, sizeof text, "%g in tensor %d at %d", c.with, tensor, c.index);
+        if (tensor < 2)
+          ops_agree(text, run_poisoned_layer, &c, &most);
+        ops_agree(text, run_poisoned_attention, &c, &most);
+        if (tensor < 2)
+          ops_agree(text, run_poisoned_head, &c, &most);
+      }
+}
+
 static int open_engines(void **state) {
   (void)state;
   ops_engines_open();
@@ -534,6 +644,7 @@ int main(void) {
       cmocka_unit_test(pointwise_ops_agree_in_place_and_far_out),
       cmocka_unit_test(sum_squares_agrees_and_keeps_what_is_not_finite),
       cmocka_unit_test(sum_squares_shows_nan_and_infinity_anywhere),
+      cmocka_unit_test(nothing_swallows_what_is_not_finite),
   };
   return cmocka_run_group_tests(tests, open_engines, close_engines);
 }
