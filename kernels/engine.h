@@ -9,9 +9,9 @@
  *   TRY(engine_sync(e, &why));
  *   engine_close(&e);
  *
- * engine_ref_open   double precision, one thread, the plainest C: the truth that others are tested
- * by engine_cpu_open   f32, OpenBLAS and vectorised C, threads engine_cuda_open  f16 or bf16 with
- * f32 statistics, cuBLAS and our kernels (kernels/cuda)
+ *   engine_ref_open   double precision, one thread, the plainest C: the truth for the others
+ *   engine_cpu_open   f32, OpenBLAS and vectorised C, threads
+ *   engine_cuda_open  f16 or bf16 with f32 statistics, cuBLAS and our kernels (kernels/cuda)
  *
  * The model code (node/model) is written once, over this table. All tensors of one engine have its
  * element type (dtype): activations, weights, gradients. Statistics (mean, rstd, lse, loss, Adam's
@@ -20,9 +20,14 @@
  * download. Ops are queued in order and may still be running when they return; engine_sync waits,
  * and reports what went wrong since the last one (a CPU engine has nothing to report).
  *
- * Shapes are the caller's duty: a wrong one is a CLAIM, not a status. Outputs may not overlap
- * inputs unless an op says so. With the same engine, thread count and inputs every op gives the
- * same bits. Nothing is allocated after engine_reserve. One thread at a time may call an engine. */
+ * Shapes are the caller's duty: a wrong one is a CLAIM, not a status (engine_check.h); M, N, K, C,
+ * B, T, S, H, D, V are at least 1, a `count` may be 0. Outputs may not overlap inputs unless an op
+ * says so. What is written with `=` is never read first; where an op takes parts of a tensor by
+ * strides, what lies between the parts stays as it was. Tensors need the alignment of their element
+ * only. With the same engine, thread count and inputs every op gives the same bits. NaN and
+ * infinity are not swallowed: an output that depends on one is not finite, and others may be
+ * spoilt with it. Nothing is allocated after engine_reserve. One thread at a time may call an
+ * engine. */
 #ifndef CARAVAN_ENGINE_H
 #define CARAVAN_ENGINE_H
 
@@ -109,7 +114,7 @@ struct norm_grad_args {
 /* Rotate the first R channels of each head by position, in place (RoPE, Su et al. 2021, in the
  * half-split form of GPT-NeoX and LLaMA: channel i pairs with i + R/2):
  *   a' = a cos - b sin,  b' = b cos + a sin,  angle = position · base^(-2i/R)
- * inverse rotates back, which is also the gradient. */
+ * inverse rotates back, which is also the gradient. R is even; 0 does nothing. */
 struct rope_args {
   void *x;             /* head h of row m starts at x + m · row_stride + h · head_stride */
   int64_t row_stride;  /* elements */
@@ -143,9 +148,10 @@ struct attention_grad_args {
 };
 
 /* The output layer and the loss in one, in chunks of rows, so that (M, V) logits never exist:
- *   logits = h wᵀ;  loss_m = lse(logits_m) - logits_m[target_m];  target < 0: the row does not
- * count dh = grad_scale (softmax - onehot) w;  dw = grad_scale (softmax - onehot)ᵀ h With dh NULL
- * only the losses are computed. */
+ *   logits = h wᵀ    loss_m = lse(logits_m) - logits_m[target_m]
+ *   dh = grad_scale (softmax - onehot) w    dw = grad_scale (softmax - onehot)ᵀ h
+ * A row whose target is negative does not count: its loss and dh are 0, and it adds nothing to dw.
+ * With dh NULL only the losses are computed. */
 struct head_args {
   const void *h;          /* (M, C) */
   const void *w;          /* (V, C) */
@@ -244,11 +250,15 @@ struct engine_cpu_options {
 CHECKED enum status engine_cpu_open(const struct engine_cpu_options *options, struct engine **out,
                                     struct why *why);
 
-/* Bytes of scratch that engine_reserve will take for these shapes: part of the memory plan. */
+/* Bytes of scratch that engine_reserve takes for these shapes on a fresh engine: part of the memory
+ * plan. */
 size_t engine_scratch_bytes(const struct engine *e, const struct shapes *most);
+/* Make room for ops up to these shapes; the fields that no op will use may be 0. Calling again may
+ * make it more, never less. NOMEM: what was reserved before still holds. */
 CHECKED enum status engine_reserve(struct engine *e, const struct shapes *most, struct why *why);
 
-/* Memory of the engine, 64-byte aligned, contents undefined. The caller releases it. NOMEM. */
+/* Memory of the engine, 64-byte aligned, contents undefined, 0 bytes allowed. The caller releases
+ * it, with the same count. NOMEM. */
 CHECKED enum status engine_alloc(struct engine *e, size_t bytes, void **out);
 void engine_release(struct engine *e, void **p, size_t bytes); /* nulls *p; *p may be NULL */
 
