@@ -37,25 +37,41 @@ struct checkpoint_info {
   struct checkpoint_state state;
   bool has_optimizer;
   bool has_manifest;
-  bool has_tokenizer; /* a tokenizer.json lies beside it */
-  bool byte_tokenizer;
+  bool has_tokenizer;  /* a tokenizer.json lies beside it */
+  bool byte_tokenizer; /* that tokenizer.json is the built-in "byte" tokenizer: open it so */
 };
 
-/* EXISTS: dir is there already and is not to be replaced. DISK: nothing is left behind and nothing
+enum { CHECKPOINT_FILE_BYTES_MAX = 64 << 20 };          /* of tokenizer.json and the like */
+#define CHECKPOINT_SHARD_BYTES_MAX UINT64_C(5000000000) /* as transformers cuts them */
+
+/* EXISTS: dir is there already and is not to be replaced. MISMATCH: the tokenizer has more ids than
+ * the model has rows. DISK: nothing is left behind and nothing
  * that was there is lost. tokenizer may be NULL. with_optimizer: moments too. */
 CHECKED enum status checkpoint_write(const char *dir, struct transformer *t,
                                      const struct checkpoint_state *state,
                                      const struct tokenizer *tokenizer, bool with_optimizer,
                                      struct why *why);
+/* The same with model files of at most shard_bytes_max of values, unless one tensor is larger. */
+CHECKED enum status checkpoint_write_shards(const char *dir, struct transformer *t,
+                                            const struct checkpoint_state *state,
+                                            const struct tokenizer *tokenizer, bool with_optimizer,
+                                            uint64_t shard_bytes_max, struct why *why);
 /* MISSING, BAD, SHORT, FORGED, UNSUPPORTED (an architecture or a setting that we do not compute,
  * named). */
 CHECKED enum status checkpoint_inspect(const char *dir, struct checkpoint_info *out,
                                        struct why *why);
 /* Fill weights (and moments, when with_optimizer). Reads safetensors in F32, F16, BF16; also
  * sharded. FORGED or SHORT: the tensor's name. MISMATCH: a tensor missing, unexpected, or of
- * another shape. On failure the transformer's contents are undefined. */
+ * another shape; config.json of another architecture than the transformer's, by field. RANGE: a
+ * value that is not finite. Buffers that old transformers saved (attention.bias, masked_bias,
+ * rotary_emb.inv_freq) are ignored; so is a tied output layer that equals the embedding. On failure
+ * the transformer's contents are undefined. */
 CHECKED enum status checkpoint_read(const char *dir, struct transformer *t,
                                     struct checkpoint_state *state, bool with_optimizer,
                                     struct why *why);
+
+/* Compare every file and every tensor with the manifest, weights and moments; nothing is kept. The
+ * statuses of checkpoint_read; MISSING also when there is no manifest. */
+CHECKED enum status checkpoint_verify(const char *dir, struct why *why);
 
 #endif

@@ -230,7 +230,7 @@ static enum status read_length(const char *file, const uint8_t *bytes, size_t ha
 
 enum status safetensors_parse(const char *name, const void *bytes, size_t have_bytes,
                               uint64_t file_bytes, struct safetensors *out, struct why *why) {
-  size_t length;
+  size_t length = 0;
   TRY(read_length(name, bytes, have_bytes, file_bytes, &length, why));
   json_error_t error;
   json_t *root = json_loadb((const char *)bytes + SAFETENSORS_PREFIX_BYTES, length,

@@ -210,26 +210,25 @@ static enum status check_shape(const struct safetensors_entry *e, int rank, cons
                  shape_text(e->rank, e->shape, have), shape_text(rank, shape, want));
 }
 
-static enum status check_finite(const char *name, const float *values, int64_t count, int64_t first,
-                                struct why *why) {
+/* The index of the first value that is not finite, or -1. */
+static int64_t find_infinite(const float *values, int64_t count) {
   for (int64_t i = 0; i < count; i++) {
     if (!isfinite(values[i]))
-      return why_say(why, STATUS_RANGE, "tensor '%s': value %" PRId64 " is %g", name, first + i,
-                     (double)values[i]);
+      return i;
   }
-  return STATUS_OK;
+  return -1;
 }
 
-/* Piece by piece: digest, convert, hand on, forget the pages. */
-static enum status read_pieces(const struct weightfiles *w, const struct shard *s,
-                               const struct safetensors_entry *e,
-                               const struct weightfiles_sink *sink, struct digest *digest,
-                               struct why *why) {
+/* Piece by piece: digest, convert, hand on, forget the pages. *infinite: as find_infinite. */
+static struct digest read_pieces(const struct weightfiles *w, const struct shard *s,
+                                 const struct safetensors_entry *e,
+                                 const struct weightfiles_sink *sink, int64_t *infinite) {
   size_t size = safetensors_type_bytes(e->type);
   size_t begin = (size_t)(s->header.data_begin + e->begin);
   const uint8_t *values = s->map.at + begin;
   struct digester digester;
   digester_init(&digester, DIGEST_PLAIN);
+  *infinite = -1;
   for (int64_t first = 0; first < e->count; first += WEIGHTFILES_PIECE_VALUES) {
     int64_t left = e->count - first;
     int64_t count = left < WEIGHTFILES_PIECE_VALUES ? left : WEIGHTFILES_PIECE_VALUES;
@@ -238,13 +237,14 @@ static enum status read_pieces(const struct weightfiles *w, const struct shard *
       digester_add(&digester, values + offset, bytes);
     if (sink) {
       safetensors_to_f32(e->type, values, first, count, w->values);
-      TRY(check_finite(e->name, w->values, count, first, why));
+      int64_t found = *infinite < 0 ? find_infinite(w->values, count) : -1;
+      if (found >= 0)
+        *infinite = first + found;
       sink->put(sink->context, first, w->values, count);
     }
     io_map_forget(&s->map, begin + offset, bytes);
   }
-  *digest = digester_end(&digester);
-  return STATUS_OK;
+  return digester_end(&digester);
 }
 
 enum status weightfiles_read(const struct weightfiles *w, const char *name, int rank,
@@ -261,21 +261,15 @@ enum status weightfiles_read(const struct weightfiles *w, const char *name, int 
   const struct manifest_digest *known = w->manifest ? manifest_tensor(w->manifest, name) : NULL;
   if (w->manifest && !known)
     return why_say(why, STATUS_FORGED, "tensor '%s' is not listed in caravan.json", name);
-  struct digest digest;
-  struct why reason;
-  enum status status = read_pieces(w, s, e, sink, &digest, &reason);
-  /* A value that is not finite in an altered tensor is a sign of the alteration: say that. */
-  if (status == STATUS_RANGE && w->manifest)
-    status = read_pieces(w, s, e, NULL, &digest, &reason) == STATUS_OK &&
-                     digest_equal(&digest, &known->digest)
-                 ? STATUS_RANGE
-                 : STATUS_FORGED;
-  if (status == STATUS_RANGE)
-    return why_say(why, status, "%s", reason.text);
+  int64_t infinite;
+  struct digest digest = read_pieces(w, s, e, sink, &infinite);
   if (known && !digest_equal(&digest, &known->digest))
     return why_say(why, STATUS_FORGED,
-                   "tensor '%s' in %s was altered: its digest is not the one "
-                   "in caravan.json; use another checkpoint",
+                   "tensor '%s' in %s was altered: its digest is not the one in caravan.json; use "
+                   "another checkpoint",
                    name, s->name);
+  if (infinite >= 0)
+    return why_say(why, STATUS_RANGE, "tensor '%s': value %" PRId64 " is not a finite number", name,
+                   infinite);
   return STATUS_OK;
 }

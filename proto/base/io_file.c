@@ -1,3 +1,5 @@
+/* madvise is older than POSIX and not in it. */
+#define _DEFAULT_SOURCE
 #include "proto/base/io_file.h"
 
 #include <dirent.h>
@@ -207,6 +209,16 @@ void io_map_close(struct io_map *m) {
   if (m->at)
     munmap((void *)(uintptr_t)m->at, m->count);
   *m = (struct io_map){NULL, 0};
+}
+
+void io_map_forget(const struct io_map *m, size_t begin, size_t count) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  size_t first = (begin + page - 1) / page * page;
+  size_t last = begin + count == m->count ? m->count : (begin + count) / page * page;
+  CLAIM(begin + count <= m->count);
+  /* Advice only: when it fails the pages stay a little longer. */
+  if (first < last)
+    (void)madvise((void *)(uintptr_t)(m->at + first), last - first, MADV_DONTNEED);
 }
 
 /* ---- writing ---- */

@@ -42,6 +42,9 @@ struct io_map {
 };
 CHECKED enum status io_map_open(const char *path, struct io_map *out, struct why *why);
 void io_map_close(struct io_map *m);
+/* [begin, begin + count) will not be read again soon: its whole pages leave this process's memory.
+ */
+void io_map_forget(const struct io_map *m, size_t begin, size_t count);
 
 /* A file being written from start to end, or continued. Buffered. A failed write sticks: every
  * later call on that writer repeats it. */

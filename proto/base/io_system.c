@@ -180,6 +180,10 @@ static int cores_of_quota(int cores) {
   return cores;
 }
 
+long io_process_id(void) {
+  return (long)getpid();
+}
+
 int io_core_count(void) {
   cpu_set_t set;
   int cores;

@@ -20,6 +20,7 @@ int io_core_count(void);             /* cores this process may run on; at least 
 uint64_t io_memory_bytes(void);      /* of the machine or the cgroup, whichever is less */
 uint64_t io_memory_free_bytes(void); /* available now without swapping */
 uint64_t io_memory_peak_bytes(void); /* this process's highest resident size */
+long io_process_id(void);
 
 /* SIGINT and SIGTERM ask to stop; a second one ends the process at once. SIGPIPE is ignored. */
 void io_stop_catch(void);
