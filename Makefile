@@ -99,10 +99,17 @@ $(BUILD)/tests/%: tests/reference/%.c $(NODE_O) $(LIB_O)
 # Each comparison with another program has a Python of its own, with what it needs, under build/.
 build/venv-tokenizer:
 	$(Q)python3 -m venv $@.partial && $@.partial/bin/pip -q install tokenizers && mv $@.partial $@
-.PHONY: test-reference reference-tokenizer
-test-reference: reference-tokenizer
+build/venv-model:
+	$(Q)tests/reference/venv_model.sh $@
+.PHONY: test-reference reference-tokenizer reference-model golden
+test-reference: reference-tokenizer reference-model
 reference-tokenizer: $(BUILD)/tests/tokenizer_ids build/venv-tokenizer
 	$(Q)build/venv-tokenizer/bin/python3 tests/reference/compare_tokenizer.py $<
+reference-model: $(BUILD)/tests/model_probe build/venv-model
+	$(Q)build/venv-model/bin/python3 tests/reference/compare_transformers.py $<
+# Written anew only on purpose: they are what the unit tests compare with.
+golden: build/venv-model
+	$(Q)build/venv-model/bin/python3 tests/reference/compare_transformers.py --golden tests/golden/models
 
 .PHONY: unit
 unit: $(UNIT)
