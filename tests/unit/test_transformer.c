@@ -151,30 +151,41 @@ static void spoil(const struct transformer *t, void *base) {
   }
 }
 
+static void assert_levels_agree(struct engine *e, const struct arch *a, int64_t rows_t,
+                                const char *name) {
+  int32_t tokens[B * 64], targets[B * 64];
+  assert_true(rows_t <= 64);
+  support_model_tokens(a, 3, B * rows_t, tokens, targets);
+  void *first = NULL;
+  double first_sum = 0;
+  for (int level = 0; level < RECOMPUTE_COUNT; level++) {
+    struct transformer *t = open_model(
+        e, a,
+        (struct transformer_options){
+            .B = B, .T = rows_t, .training = true, .recompute = (enum transformer_recompute)level});
+    scatter(t, 5);
+    size_t bytes = t->plan.gradients;
+    spoil(t, t->gradients); /* what is not overwritten shows */
+    double sum = backward(t, tokens, targets, 0.5, false);
+    sum += backward(t, tokens, targets, 0.25, true);
+    if (level == 0) {
+      first = malloc(bytes);
+      assert_non_null(first);
+      memcpy(first, t->gradients, bytes);
+      first_sum = sum;
+    }
+    assert_true(isfinite(e->ops->sum_squares(e, t->gradients, t->params->values)));
+    if (memcmp(first, t->gradients, bytes) || sum != first_sum)
+      fail_msg("%s: level %d gives other bits than level 0", name, level);
+    transformer_close(&t);
+  }
+  free(first);
+}
+
 static void assert_recompute_levels_agree(struct engine *e) {
   for (int m = 0; support_model_name(m); m++) {
     struct arch a = support_model(m);
-    int32_t tokens[M], targets[M];
-    support_model_tokens(&a, 3, M, tokens, targets);
-    void *first = NULL;
-    double first_sum = 0;
-    for (int level = 0; level < RECOMPUTE_COUNT; level++) {
-      struct transformer *t = training_model(e, &a, (enum transformer_recompute)level);
-      size_t bytes = t->plan.gradients;
-      spoil(t, t->gradients); /* what is not overwritten shows */
-      double sum = backward(t, tokens, targets, 0.5, false);
-      sum += backward(t, tokens, targets, 0.25, true);
-      if (level == 0) {
-        first = malloc(bytes);
-        assert_non_null(first);
-        memcpy(first, t->gradients, bytes);
-        first_sum = sum;
-      }
-      if (memcmp(first, t->gradients, bytes) || sum != first_sum)
-        fail_msg("%s: level %d gives other bits than level 0", support_model_name(m), level);
-      transformer_close(&t);
-    }
-    free(first);
+    assert_levels_agree(e, &a, T, support_model_name(m));
   }
 }
 
@@ -594,6 +605,15 @@ static void the_cpu_engine_recomputes_the_same_bits(void **state) {
   for (int threads = 1; threads <= 2; threads++) {
     struct engine *e = cpu(threads);
     assert_recompute_levels_agree(e);
+    struct arch a; /* large enough for the fast paths of matrix products */
+    assert_int_equal(arch_preset("tiny", &a, &why), STATUS_OK);
+    a.L = 2;
+    assert_levels_agree(e, &a, 64, "tiny, parallel");
+    a.parallel_residual = false;
+    assert_levels_agree(e, &a, 61, "tiny, sequential");
+    assert_int_equal(arch_preset("llama-7b", &a, &why), STATUS_OK);
+    a.L = 2, a.C = 128, a.H = 8, a.HK = 2, a.D = a.R = 16, a.F = 344, a.V = 500;
+    assert_levels_agree(e, &a, 64, "small llama");
     engine_close(&e);
   }
 }
