@@ -105,6 +105,23 @@ static bool fits(const struct engine *e, const struct arch *a, const struct tran
   return plan_make(e, a, o, p, NULL) == STATUS_OK && p->total <= bytes;
 }
 
+/* The most sequences below `limit` that fit with these options; 0: not even one. */
+static int64_t largest_batch(const struct engine *e, const struct arch *a,
+                             const struct transformer_options *options, int64_t limit,
+                             size_t bytes) {
+  struct transformer_options o = *options;
+  struct plan p;
+  int64_t fit = 0, unfit = limit;
+  while (unfit - fit > 1) {
+    o.B = fit + (unfit - fit) / 2;
+    if (fits(e, a, &o, bytes, &p))
+      fit = o.B;
+    else
+      unfit = o.B;
+  }
+  return fit;
+}
+
 /* More recomputing first: it changes nothing else. Then the largest smaller micro-batch, at the
  * asked level and at the highest. Then the largest preset that fits at all. */
 static void advise(const struct engine *e, const struct arch *a,
@@ -121,17 +138,16 @@ static void advise(const struct engine *e, const struct arch *a,
       return;
     }
   }
-  int most = asked->training ? RECOMPUTE_COUNT - 1 : (int)asked->recompute;
-  for (int64_t B = asked->B - 1; B >= 1; B--) {
-    for (int r = (int)asked->recompute; r <= most; r++) {
-      o.B = B;
-      o.recompute = (enum transformer_recompute)r;
-      if (!fits(e, a, &o, bytes, &p))
-        continue;
-      snprintf(out, out_bytes, "it fits with a micro-batch of %lld and recompute %s (%s)",
-               (long long)B, plan_recompute_name(o.recompute), human(p.total, number));
-      return;
-    }
+  int64_t B = largest_batch(e, a, &o, asked->B, bytes);
+  for (int r = (int)asked->recompute; B > 0 && r <= (int)o.recompute; r++) {
+    struct transformer_options less = *asked;
+    less.B = B;
+    less.recompute = (enum transformer_recompute)r;
+    if (!fits(e, a, &less, bytes, &p))
+      continue;
+    snprintf(out, out_bytes, "it fits with a micro-batch of %lld and recompute %s (%s)",
+             (long long)B, plan_recompute_name(less.recompute), human(p.total, number));
+    return;
   }
   const char *best = NULL;
   size_t best_bytes = 0;
