@@ -48,6 +48,9 @@ int ops_engine_count(void); /* without the reference */
 
 void ops_agree(const char *name, void (*run)(struct ops_run *r, const void *params),
                const void *params, const struct shapes *most);
+/* The same on one engine only (the last), for what takes long or much memory. */
+void ops_agree_once(const char *name, void (*run)(struct ops_run *r, const void *params),
+                    const void *params, const struct shapes *most);
 
 /* Tensors of the engine's dtype (…_stat_…: its stat type), released when the run ends. */
 void *ops_input(struct ops_run *r, int64_t count, double scale); /* N(0, scale²) */

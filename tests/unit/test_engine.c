@@ -110,6 +110,8 @@ static void reserve_takes_what_was_announced(void **state) {
     assert_true(taken <= announced + SLACK);
     assert_int_equal(engine_reserve(e, &many, &why), STATUS_OK);
     assert_int_equal(heap_bytes() - before, taken);
+    assert_int_equal(engine_reserve(e, &few, &why), STATUS_OK);
+    assert_int_equal(heap_bytes() - before, taken);
     engine_close(&e);
   }
 }

@@ -334,6 +334,14 @@ static void head_agrees_for_odd_vocabularies(void **state) {
       agree_head(&(struct head_case){sizes[i][0], sizes[i][1], sizes[i][2], flags, 1});
 }
 
+/* More logits than an engine holds at once, so that it takes the rows in chunks. */
+static void head_agrees_in_chunks_of_rows(void **state) {
+  (void)state;
+  const struct shapes most = {33, 1, 1, 2, 1, 1, 1, 1, 524289};
+  ops_agree_once("head, chunks", run_head, &(struct head_case){33, 2, 524289, 1, 1}, &most);
+  ops_agree_once("head, chunks, more", run_head, &(struct head_case){33, 2, 524289, 7, 1}, &most);
+}
+
 static void head_survives_logits_of_ten_thousand(void **state) {
   (void)state;
   agree_head(&(struct head_case){17, 33, 129, 1, 1e4});
@@ -638,6 +646,7 @@ int main(void) {
       cmocka_unit_test(attention_agrees_with_more_keys_than_queries),
       cmocka_unit_test(attention_survives_scores_of_ten_thousand),
       cmocka_unit_test(head_agrees_for_odd_vocabularies),
+      cmocka_unit_test(head_agrees_in_chunks_of_rows),
       cmocka_unit_test(head_survives_logits_of_ten_thousand),
       cmocka_unit_test(adamw_agrees),
       cmocka_unit_test(embeddings_agree_with_repeated_and_absent_tokens),
