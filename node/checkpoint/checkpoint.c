@@ -23,10 +23,11 @@ static enum status read_small(const char *dir, const char *name, const struct ma
   if (f) {
     struct digest d = digest_of(DIGEST_PLAIN, text.at, text.count);
     if (!digest_equal(&d, &f->digest)) {
+      bool torn = text.count < f->bytes;
       io_bytes_free(&text);
-      return why_say(why, text.count < f->bytes ? STATUS_SHORT : STATUS_FORGED,
+      return why_say(why, torn ? STATUS_SHORT : STATUS_FORGED,
                      "%s was %s: it does not match its digest in caravan.json", name,
-                     text.count < f->bytes ? "torn" : "altered");
+                     torn ? "torn" : "altered");
     }
   }
   *out = text;

@@ -130,19 +130,19 @@ static json_t *tensors_json(const struct manifest *m) {
   return tensors;
 }
 
-/* The first line before the object's text, whose '{' the line has taken over. */
+/* The first line before the object's text, whose "{\n" the line has taken over. */
 static enum status put_first_line(const char *body, struct io_bytes *out, struct why *why) {
-  size_t rest = strlen(body) - 1;
+  size_t rest = strlen(body) - 2;
   uint8_t *at = malloc(LINE_BYTES + rest + 1);
   if (!at)
     return why_say(why, STATUS_NOMEM, "no memory for a manifest of %zu bytes", rest);
-  struct digest d = digest_of(DIGEST_PLAIN, body + 1, rest);
+  struct digest d = digest_of(DIGEST_PLAIN, body + 2, rest);
   char hex[DIGEST_HEX_BYTES];
   digest_hex(&d, hex);
   memcpy(at, line_start, START_BYTES);
   memcpy(at + START_BYTES, hex, HEX_BYTES);
   memcpy(at + START_BYTES + HEX_BYTES, line_end, sizeof line_end - 1);
-  memcpy(at + LINE_BYTES, body + 1, rest + 1);
+  memcpy(at + LINE_BYTES, body + 2, rest + 1);
   *out = (struct io_bytes){at, LINE_BYTES + rest};
   return STATUS_OK;
 }
