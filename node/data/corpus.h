@@ -11,6 +11,7 @@
 #ifndef CARAVAN_CORPUS_H
 #define CARAVAN_CORPUS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,13 +39,22 @@ const struct digest *corpus_tokenizer(const struct corpus *c);
 /* The tokenizer.json kept beside the shards, or "byte", or NULL when unknown. Borrowed. */
 const char *corpus_tokenizer_path(const struct corpus *c);
 
-/* Copy tokens [begin, begin + count) of a slice. RANGE: past the end, with both numbers. */
+/* Copy tokens [begin, begin + count) of a slice. RANGE: past the end, with both numbers. MISMATCH:
+ * an id that the vocabulary does not have, with its place. */
 CHECKED enum status corpus_read(const struct corpus *c, size_t slice, uint64_t begin, size_t count,
                                 int32_t *out, struct why *why);
 
-/* Read everything and compare digests. FORGED: the shard's name. progress may be NULL. */
+/* Tokens [*begin, *end) of a document of the slice, its <|endoftext|> included. RANGE: the slice
+ * has no such document. BAD: the file of documents is damaged. */
+CHECKED enum status corpus_document(const struct corpus *c, size_t slice, uint64_t document,
+                                    uint64_t *begin, uint64_t *end, struct why *why);
+uint32_t corpus_eod(const struct corpus *c);     /* the id after each document; 0 when unknown */
+bool corpus_has_digests(const struct corpus *c); /* false for a bare Megatron pair */
+
+/* Read everything and compare digests. FORGED: the shard's name. STOPPED: progress returned false.
+ * progress may be NULL. Without digests every id is looked at instead. */
 CHECKED enum status corpus_verify(const struct corpus *c,
-                                  void (*progress)(void *context, uint64_t done_bytes,
+                                  bool (*progress)(void *context, uint64_t done_bytes,
                                                    uint64_t total_bytes),
                                   void *context, struct why *why);
 
