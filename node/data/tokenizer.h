@@ -7,12 +7,15 @@
  *   const uint32_t *ids; size_t count;
  *   TRY(tokenizer_encode(tk, w, text, text_bytes, &ids, &count, &why));
  *
- * Reads byte-level BPE tokenizer.json files: added and special tokens, NFC, the GPT-2 split
- * pattern, merges in order. Anything in the file that this does not do is refused by name, never
- * ignored. "byte" is the 256 bytes and 256 = <|endoftext|>; its vocabulary is padded to 512 by who
- * wants it. Input is any bytes: invalid UTF-8 is replaced by U+FFFD exactly as Python's
- * errors="replace" does, and counted. A struct tokenizer is read-only after opening and may be
- * shared by threads. */
+ * Reads byte-level BPE tokenizer.json files: added and special tokens, NFC, the split patterns of
+ * GPT-2 (GPT-NeoX, Pythia), Llama 3 and Qwen 2, merges in order. Anything in the file that this
+ * does not do is refused by name, never ignored; only a template that puts special tokens around a
+ * prompt is left to whoever makes prompts. "byte" is the 256 bytes and 256 = <|endoftext|>; its
+ * vocabulary is padded to 512 by who wants it. Input is any bytes: invalid UTF-8 is replaced by
+ * U+FFFD exactly as Python's errors="replace" does, and counted. A struct tokenizer is read-only
+ * after opening and may be shared by threads; a work is 3 MB and what its longest text needs, at
+ * most 32 bytes for each byte of the longest stretch without a break, and gives back more than 8 MB
+ * at the next text. */
 #ifndef CARAVAN_TOKENIZER_H
 #define CARAVAN_TOKENIZER_H
 

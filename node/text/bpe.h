@@ -1,9 +1,9 @@
 /* bpe: byte pairs merged in the order that a tokenizer learnt them.
  *
  *   TRY(bpe_open(merge_count, byte_ids, &b, &why));
- *   TRY(bpe_add(b, left_id, right_id, rank, merged_id, &why));        // each merge of the file
- *   struct bpe_work w = {0};                                          // one per thread
- *   TRY(bpe_encode(b, &w, piece, bytes, ids, &count, &why));          // ids has room for `bytes`
+ *   bpe_add(b, left_id, right_id, rank, merged_id);                   // each merge of the file
+ *   TRY(bpe_work_init(&w, &why));                                     // one per thread
+ *   TRY(bpe_encode(b, &w, piece, bytes, text_end, ids, &count, &why));
  *
  * A piece begins as the ids of its bytes; the neighbours of lowest rank, leftmost first, become one
  * until none are left that the file merges. Short pieces are scanned, long ones keep a heap: O(n
@@ -48,7 +48,8 @@ void bpe_add_whole(struct bpe *b, const uint8_t *piece, size_t bytes, uint32_t i
 CHECKED enum status bpe_work_init(struct bpe_work *w, struct why *why);
 void bpe_work_end(struct bpe_work *w);
 
-/* ids has room for `bytes` and at least 8. NOMEM. */
+/* The ids of one piece of at least one byte. Up to readable_end, the end of the text that the piece
+ * is part of, memory may be looked at. ids has room for `bytes` and 8 more. NOMEM. */
 CHECKED enum status bpe_encode(const struct bpe *b, struct bpe_work *w, const uint8_t *piece,
                                size_t bytes, const uint8_t *readable_end, uint32_t *ids,
                                size_t *count, struct why *why);

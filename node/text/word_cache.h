@@ -44,12 +44,11 @@ struct word_long {
   uint32_t ids[WORD_CACHE_LONG_IDS];
 };
 
+/* All zeros is an empty cache: the length in a key is never 0. */
 struct word_cache {
   struct word_short shorts[1 << WORD_CACHE_SHORT_BITS];
   struct word_long longs[1 << WORD_CACHE_LONG_BITS];
 };
-
-/* One hundred per cent zeros is an empty cache: a key's length is never 0. */
 
 static inline uint64_t word_key_load(const uint8_t *at, size_t bytes) {
   uint64_t word;
