@@ -20,7 +20,9 @@ struct cpu {
   struct engine head; /* must be first: the ops get a struct engine */
   struct io_pool *pool;
   const struct isa *isa;
-  float *scratch;
+  float *block;   /* panels, then scratch: one allocation */
+  float *panels;  /* cpu_product_scratch for each thread: the products' own */
+  float *scratch; /* the ops' */
   int64_t scratch_count;
 };
 
@@ -47,16 +49,24 @@ struct cpu_cut {
 /* About `wanted` pieces of [0, n), each a multiple of `grain` and at least `size_min`. */
 struct cpu_cut cpu_cut(int64_t n, int64_t wanted, int64_t grain, int64_t size_min);
 
-/* The products, on contiguous values of one thread; ld: values from one row to the next. */
-/* c (M, N) = a (M, K) bᵀ (N, K) + beta c */
-void cpu_product_nt(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
-                    int64_t ldb, float beta, float *c, int64_t ldc);
-/* c (M, N) = a (M, K) b (K, N) + beta c */
-void cpu_product_nn(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
-                    int64_t ldb, float beta, float *c, int64_t ldc);
-/* c (M, N) = aᵀ (K, M) b (K, N) + beta c */
-void cpu_product_tn(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b,
-                    int64_t ldb, float beta, float *c, int64_t ldc);
+/* The products, computed by one thread; ld: values from one row to the next. `to` is overwritten,
+ * or added to. */
+/* to (M, N) = a (M, K) bᵀ (N, K) */
+void cpu_product_nt(const struct cpu *c, int thread, int64_t M, int64_t N, int64_t K,
+                    const float *a, int64_t lda, const float *b, int64_t ldb, bool accumulate,
+                    float *to, int64_t ldc);
+/* to (M, N) = a (M, K) b (K, N) */
+void cpu_product_nn(const struct cpu *c, int thread, int64_t M, int64_t N, int64_t K,
+                    const float *a, int64_t lda, const float *b, int64_t ldb, bool accumulate,
+                    float *to, int64_t ldc);
+/* to (M, N) = aᵀ (K, M) b (K, N) */
+void cpu_product_tn(const struct cpu *c, int thread, int64_t M, int64_t N, int64_t K,
+                    const float *a, int64_t lda, const float *b, int64_t ldb, bool accumulate,
+                    float *to, int64_t ldc);
+/* Whether a product with so many rows of `to`, and a with this ld, will be our own: then it is best
+ * cut by columns, in multiples of isa->product->panel, else by rows. */
+bool cpu_product_is_own(const struct cpu *c, int64_t rows, int64_t lda);
+int64_t cpu_product_scratch(const struct cpu *c); /* of one thread */
 void cpu_product_open(void); /* holds OpenBLAS to one thread, for the whole process */
 
 void cpu_linear(struct engine *e, const struct linear_args *a);

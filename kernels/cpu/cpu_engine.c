@@ -28,6 +28,10 @@ static void release(struct engine *e, void *p, size_t bytes) {
   free(p);
 }
 
+static int64_t panel_values(const struct cpu *c) {
+  return c->head.thread_count * cpu_product_scratch(c);
+}
+
 static size_t scratch_bytes(const struct engine *e, const struct shapes *most) {
   const struct cpu *c = (const struct cpu *)(const void *)e;
   const int64_t M = most->B * most->T;
@@ -36,13 +40,15 @@ static size_t scratch_bytes(const struct engine *e, const struct shapes *most) {
   count = cpu_most(count, cpu_norm_scratch(M, most->C));
   count = cpu_most(count, cpu_attention_scratch(c, most));
   count = cpu_most(count, cpu_head_scratch(c, M, most->C, most->V));
-  return rounded((size_t)count * sizeof(float));
+  return rounded((size_t)(panel_values(c) + count) * sizeof(float));
 }
 
 static enum status reserve(struct engine *e, const struct shapes *most, struct why *why) {
   struct cpu *c = cpu_of(e);
   const size_t bytes = scratch_bytes(e, most);
-  if ((int64_t)(bytes / sizeof(float)) <= c->scratch_count)
+  const int64_t panels = panel_values(c);
+  const int64_t count = (int64_t)(bytes / sizeof(float)) - panels;
+  if (count <= c->scratch_count)
     return STATUS_OK;
   void *fresh;
   if (take(e, bytes, &fresh) != STATUS_OK) {
@@ -51,9 +57,11 @@ static enum status reserve(struct engine *e, const struct shapes *most, struct w
                    "no memory for %s of scratch; a smaller micro-batch needs less",
                    io_human_bytes((double)bytes, human));
   }
-  free(c->scratch);
-  c->scratch = fresh;
-  c->scratch_count = (int64_t)(bytes / sizeof(float));
+  free(c->block);
+  c->block = fresh;
+  c->panels = fresh;
+  c->scratch = c->block + panels;
+  c->scratch_count = count;
   return STATUS_OK;
 }
 
@@ -66,7 +74,7 @@ static enum status sync_nothing(struct engine *e, struct why *why) {
 static void close_cpu(struct engine *e) {
   struct cpu *c = cpu_of(e);
   io_pool_close(&c->pool);
-  free(c->scratch);
+  free(c->block);
   free(c);
 }
 

@@ -18,7 +18,7 @@ enum {
   ROWS_MIN = 16,           /* … unless so many rows need more */
   SEGMENTS_PER_THREAD = 2,
   SEGMENT_MIN = 64,
-  GRAIN = 16,
+  GRAIN = 48, /* words: as BLOCK */
 };
 
 struct layout {
@@ -76,7 +76,6 @@ static struct block block_of(const struct head_job *job, int64_t segment, int64_
 }
 
 static void exp_item(void *context, int64_t item, int thread) {
-  (void)thread;
   const struct head_job *job = context;
   const struct head_args *a = job->a;
   float *scratch = job->cpu->scratch;
@@ -87,8 +86,8 @@ static void exp_item(void *context, int64_t item, int thread) {
     float *most = scratch + job->l.most + b.index * job->rows;
     float *sum = scratch + job->l.sum + b.index * job->rows;
     if (n > 0)
-      cpu_product_nt(job->rows, n, a->C, h, a->C, (const float *)a->w + b.v0 * a->C, a->C, 0,
-                     b.logits, n);
+      cpu_product_nt(job->cpu, thread, job->rows, n, a->C, h, a->C,
+                     (const float *)a->w + b.v0 * a->C, a->C, false, b.logits, n);
     for (int64_t m = 0; m < job->rows; m++) {
       const int32_t target = a->targets[job->m0 + m];
       if (n > 0 && target >= b.v0 && target < b.v1)
@@ -128,7 +127,6 @@ static void finish_losses(const struct head_job *job) {
 }
 
 static void grad_item(void *context, int64_t item, int thread) {
-  (void)thread;
   const struct head_job *job = context;
   const struct head_args *a = job->a;
   const int64_t C = a->C;
@@ -147,10 +145,10 @@ static void grad_item(void *context, int64_t item, int thread) {
       if (target >= b.v0 && target < b.v1)
         b.logits[m * n + target - b.v0] -= (float)a->grad_scale;
     }
-    cpu_product_tn(n, C, job->rows, b.logits, n, h, C, job->dw_accumulate ? 1 : 0,
+    cpu_product_tn(job->cpu, thread, n, C, job->rows, b.logits, n, h, C, job->dw_accumulate,
                    (float *)a->dw + b.v0 * C, C);
-    cpu_product_nn(job->rows, C, n, b.logits, n, (const float *)a->w + b.v0 * C, C, i > 0 ? 1 : 0,
-                   dh, C);
+    cpu_product_nn(job->cpu, thread, job->rows, C, n, b.logits, n, (const float *)a->w + b.v0 * C,
+                   C, i > 0, dh, C);
   }
 }
 

@@ -8,11 +8,14 @@
 enum {
   /* Below this many rows an OpenBLAS call is more packing of the weights than arithmetic. */
   ROWS_MIN = 64,
+  /* Of a column's part: what an item writes (200 KB) then stays in the second cache. */
+  ROWS_MAX = 1024,
+  ITEMS_PER_THREAD = 4,
   GRAIN = 16, /* rows or columns: a multiple of OpenBLAS' register block on every machine we know */
-  PIECES_PER_THREAD = 2, /* so that a thread whose core was taken does not hold up the others */
+  PIECES_PER_THREAD = 4, /* so that a thread whose core was taken does not hold up the others */
   /* Values of a thread's spare block, for the one form that has nowhere else to put a product. */
   SPARE_ROWS = 64,
-  SPARE_COLUMNS = 256,
+  SPARE_COLUMNS = 240,
 };
 
 struct cpu_cut cpu_cut(int64_t n, int64_t wanted, int64_t grain, int64_t size_min) {
@@ -24,6 +27,26 @@ struct cpu_cut cpu_cut(int64_t n, int64_t wanted, int64_t grain, int64_t size_mi
 
 int64_t cpu_linear_scratch(const struct cpu *c) {
   return (int64_t)c->head.thread_count * SPARE_ROWS * SPARE_COLUMNS;
+}
+
+/* How a product to (M, N), whose left side has lda, is cut into items. Our own products take the
+ * columns of one panel, so that each panel is packed once; OpenBLAS' take rows. */
+static void cut_product(const struct cpu *c, int64_t M, int64_t N, int64_t lda,
+                        struct cpu_cut *rows, struct cpu_cut *columns) {
+  const int64_t threads = c->head.thread_count;
+  *rows = (struct cpu_cut){M, 1};
+  if (cpu_product_is_own(c, M, lda)) {
+    const int64_t panel = c->isa->product->panel;
+    *columns = (struct cpu_cut){panel, cpu_ceil_div(N, panel)};
+    const int64_t wanted = cpu_most(cpu_ceil_div(threads * ITEMS_PER_THREAD, columns->pieces),
+                                    cpu_ceil_div(M, ROWS_MAX));
+    *rows = cpu_cut(M, wanted, GRAIN, ROWS_MIN);
+  } else if (M >= ROWS_MIN * threads) {
+    *rows = cpu_cut(M, threads * PIECES_PER_THREAD, GRAIN, ROWS_MIN);
+    *columns = (struct cpu_cut){N, 1};
+  } else {
+    *columns = cpu_cut(N, threads * PIECES_PER_THREAD, GRAIN, ROWS_MIN);
+  }
 }
 
 struct linear_job {
@@ -57,7 +80,7 @@ static void linear_part(const struct linear_job *job, int64_t m0, int64_t m1, in
   const bool started = bias || (direct && add);
   for (int64_t m = 0; started && m < m1 - m0; m++)
     vector->row_start(product + m * stride, bias, direct && add ? add + m * N : NULL, n);
-  cpu_product_nt(m1 - m0, n, a->K, x, a->K, w, a->K, started ? 1 : 0, product, stride);
+  cpu_product_nt(job->cpu, thread, m1 - m0, n, a->K, x, a->K, w, a->K, started, product, stride);
   for (int64_t m = 0; !direct && m < m1 - m0; m++)
     vector->row_activate(out + m * N, product + m * stride, add ? add + m * N : NULL, n,
                          a->activation);
@@ -75,18 +98,13 @@ static void linear_item(void *context, int64_t item, int thread) {
 void cpu_linear(struct engine *e, const struct linear_args *a) {
   engine_check_linear(a);
   struct cpu *c = cpu_of(e);
-  const int64_t wanted = (int64_t)e->thread_count * PIECES_PER_THREAD;
   struct linear_job job = {.cpu = c, .a = a};
   if (a->activation != ACTIVATION_NONE && a->add && !a->pre) {
     CLAIM(cpu_linear_scratch(c) <= c->scratch_count);
     job.rows = (struct cpu_cut){SPARE_ROWS, cpu_ceil_div(a->M, SPARE_ROWS)};
     job.columns = (struct cpu_cut){SPARE_COLUMNS, cpu_ceil_div(a->N, SPARE_COLUMNS)};
-  } else if (a->M >= ROWS_MIN * e->thread_count) {
-    job.rows = cpu_cut(a->M, wanted, GRAIN, ROWS_MIN);
-    job.columns = (struct cpu_cut){a->N, 1};
   } else {
-    job.rows = (struct cpu_cut){a->M, 1};
-    job.columns = cpu_cut(a->N, wanted, GRAIN, ROWS_MIN);
+    cut_product(c, a->M, a->N, a->K, &job.rows, &job.columns);
   }
   io_pool_run(c->pool, job.rows.pieces * job.columns.pieces, linear_item, &job);
 }
@@ -95,19 +113,20 @@ struct linear_grad_job {
   struct cpu *cpu;
   const struct linear_grad_args *a;
   struct cpu_cut dx_rows, dx_columns; /* of (M, K) */
-  struct cpu_cut dw_rows;             /* of (N, K), and of db */
-  int64_t dx_items;
+  struct cpu_cut dw_rows, dw_columns; /* of (N, K) */
+  struct cpu_cut db;                  /* of (N) */
+  int64_t dx_items, dw_items;
 };
 
-static void dx_item(const struct linear_grad_job *job, int64_t item) {
+static void dx_item(const struct linear_grad_job *job, int64_t item, int thread) {
   const struct linear_grad_args *a = job->a;
   const int64_t m0 = item / job->dx_columns.pieces * job->dx_rows.size;
   const int64_t k0 = item % job->dx_columns.pieces * job->dx_columns.size;
   const int64_t m1 = cpu_least(m0 + job->dx_rows.size, a->M);
   const int64_t k1 = cpu_least(k0 + job->dx_columns.size, a->K);
   float *dx = (float *)a->dx + m0 * a->K + k0;
-  cpu_product_nn(m1 - m0, k1 - k0, a->N, (const float *)a->dout + m0 * a->N, a->N,
-                 (const float *)a->w + k0, a->K, a->dx_accumulate ? 1 : 0, dx, a->K);
+  cpu_product_nn(job->cpu, thread, m1 - m0, k1 - k0, a->N, (const float *)a->dout + m0 * a->N, a->N,
+                 (const float *)a->w + k0, a->K, a->dx_accumulate, dx, a->K);
   if (a->activation == ACTIVATION_NONE)
     return;
   const float *pre = (const float *)a->pre + m0 * a->K + k0;
@@ -116,42 +135,48 @@ static void dx_item(const struct linear_grad_job *job, int64_t item) {
                                                 a->activation);
 }
 
-static void dw_item(const struct linear_grad_job *job, int64_t item) {
+static void dw_item(const struct linear_grad_job *job, int64_t item, int thread) {
   const struct linear_grad_args *a = job->a;
-  const int64_t n0 = item * job->dw_rows.size;
+  const int64_t n0 = item / job->dw_columns.pieces * job->dw_rows.size;
+  const int64_t k0 = item % job->dw_columns.pieces * job->dw_columns.size;
   const int64_t n1 = cpu_least(n0 + job->dw_rows.size, a->N);
-  const float *dout = (const float *)a->dout + n0;
-  if (a->dw)
-    cpu_product_tn(n1 - n0, a->K, a->M, dout, a->N, a->x, a->K, a->dw_accumulate ? 1 : 0,
-                   (float *)a->dw + n0 * a->K, a->K);
-  if (a->db)
-    job->cpu->isa->pointwise->column_sum((float *)a->db + n0, dout, a->M, a->N, n1 - n0,
-                                         a->dw_accumulate);
+  const int64_t k1 = cpu_least(k0 + job->dw_columns.size, a->K);
+  cpu_product_tn(job->cpu, thread, n1 - n0, k1 - k0, a->M, (const float *)a->dout + n0, a->N,
+                 (const float *)a->x + k0, a->K, a->dw_accumulate, (float *)a->dw + n0 * a->K + k0,
+                 a->K);
+}
+
+static void db_item(const struct linear_grad_job *job, int64_t item) {
+  const struct linear_grad_args *a = job->a;
+  const int64_t n0 = item * job->db.size;
+  const int64_t n1 = cpu_least(n0 + job->db.size, a->N);
+  job->cpu->isa->pointwise->column_sum((float *)a->db + n0, (const float *)a->dout + n0, a->M, a->N,
+                                       n1 - n0, a->dw_accumulate);
 }
 
 static void linear_grad_item(void *context, int64_t item, int thread) {
-  (void)thread;
   const struct linear_grad_job *job = context;
   if (item < job->dx_items)
-    dx_item(job, item);
+    dx_item(job, item, thread);
+  else if (item < job->dx_items + job->dw_items)
+    dw_item(job, item - job->dx_items, thread);
   else
-    dw_item(job, item - job->dx_items);
+    db_item(job, item - job->dx_items - job->dw_items);
 }
 
 void cpu_linear_grad(struct engine *e, const struct linear_grad_args *a) {
   engine_check_linear_grad(a);
   struct cpu *c = cpu_of(e);
-  const int64_t wanted = (int64_t)e->thread_count * PIECES_PER_THREAD;
   struct linear_grad_job job = {.cpu = c, .a = a};
-  if (a->M >= ROWS_MIN * e->thread_count) {
-    job.dx_rows = cpu_cut(a->M, wanted, GRAIN, ROWS_MIN);
-    job.dx_columns = (struct cpu_cut){a->K, 1};
-  } else {
-    job.dx_rows = (struct cpu_cut){a->M, 1};
-    job.dx_columns = cpu_cut(a->K, wanted, GRAIN, ROWS_MIN);
+  if (a->dx) {
+    cut_product(c, a->M, a->K, a->N, &job.dx_rows, &job.dx_columns);
+    job.dx_items = job.dx_rows.pieces * job.dx_columns.pieces;
   }
-  job.dw_rows = cpu_cut(a->N, wanted, GRAIN, ROWS_MIN);
-  job.dx_items = a->dx ? job.dx_rows.pieces * job.dx_columns.pieces : 0;
-  io_pool_run(c->pool, job.dx_items + (a->dw || a->db ? job.dw_rows.pieces : 0), linear_grad_item,
-              &job);
+  if (a->dw) {
+    cut_product(c, a->N, a->K, a->N, &job.dw_rows, &job.dw_columns);
+    job.dw_items = job.dw_rows.pieces * job.dw_columns.pieces;
+  }
+  if (a->db)
+    job.db = cpu_cut(a->N, (int64_t)e->thread_count * PIECES_PER_THREAD, GRAIN, ROWS_MIN);
+  io_pool_run(c->pool, job.dx_items + job.dw_items + job.db.pieces, linear_grad_item, &job);
 }

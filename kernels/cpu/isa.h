@@ -83,11 +83,28 @@ struct isa_attention {
   void (*grad)(const struct isa_attention_head *h, float *scratch);
 };
 
+/* Matrix products by panels of the right side. */
+struct isa_product {
+  int64_t panel; /* columns */
+  /* panel (depth, panel) from b: value (k, j) at b[k · b_row + j], or transposed at
+   * b[j · b_row + k]. columns <= panel; the others become 0. */
+  void (*pack)(float *panel, const float *b, int64_t b_row, int64_t columns, int64_t depth);
+  void (*pack_transposed)(float *panel, const float *b, int64_t b_row, int64_t columns,
+                          int64_t depth);
+  /* c (rows, columns) = or += a (rows, depth) panel; a (r, k) at a[r · a_row + k], or turned at
+   * a[k · a_row + r] */
+  void (*multiply)(float *c, int64_t c_row, const float *a, int64_t a_row, bool turned,
+                   const float *panel, int64_t rows, int64_t columns, int64_t depth,
+                   bool accumulate);
+};
+
 struct isa {
   const char *name;
   const struct isa_pointwise *pointwise;
   const struct isa_norm *norm;
   const struct isa_attention *attention;
+  const struct isa_product *product;
+  bool product_is_fast; /* faster than OpenBLAS, as far as measured */
 };
 
 /* NULL: the best of this machine. NULL result: not of this machine, or not of this build. */
@@ -96,7 +113,8 @@ const struct isa *isa_find(const char *name);
 #define ISA_TABLES(isa)                                  \
   extern const struct isa_pointwise isa_pointwise_##isa; \
   extern const struct isa_norm isa_norm_##isa;           \
-  extern const struct isa_attention isa_attention_##isa;
+  extern const struct isa_attention isa_attention_##isa; \
+  extern const struct isa_product isa_product_##isa;
 ISA_TABLES(base)
 ISA_TABLES(avx2)
 ISA_TABLES(avx512)
