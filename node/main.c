@@ -13,6 +13,7 @@ static const struct {
     {"tokenize", command_tokenize, "turn text into token shards"},
     {"detokenize", command_detokenize, "turn token shards back into text"},
     {"train", command_train, "train a model from a run file on this machine"},
+    {"curve", command_curve, "draw the losses of a run as a picture"},
     {"sample", command_sample, "let a checkpoint write text"},
     {"import", command_import, "start from a Hugging Face model directory"},
     {"verify", command_verify, "check every digest of a checkpoint or a corpus"},
