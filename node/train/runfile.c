@@ -249,8 +249,9 @@ static enum status resolve_schedule(struct runfile *run, const struct arch_recip
   TRY(resolve_batch(run, recipe, why));
   if (run->raw.warmup_fraction >= 0)
     run->warmup_tokens = (uint64_t)((double)run->tokens_total * run->raw.warmup_fraction);
-  if (run->warmup_tokens > run->tokens_total)
-    return SAY_KEY(run, "optimizer.warmup", why, "%llu tokens is longer than the schedule of %llu",
+  if (run->warmup_tokens >= run->tokens_total)
+    return SAY_KEY(run, "optimizer.warmup", why,
+                   "%llu tokens is not less than the schedule of %llu",
                    (unsigned long long)run->warmup_tokens, (unsigned long long)run->tokens_total);
   if (!given(run, "optimizer.lr"))
     run->lr = recipe->lr;

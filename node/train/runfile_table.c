@@ -80,9 +80,9 @@ static const struct runfile_key keys[] = {
      .help = "Sequences computed at once; auto: what the memory plan allows. Another number adds "
              "in another order, so results agree only up to rounding."},
 
-    {"optimizer.lr", RUNFILE_REAL, DEFAULT_PRESET, NULL, AT(lr), 0, 10, .above = true,
+    {"optimizer.lr", RUNFILE_REAL, DEFAULT_PRESET, NULL, AT(lr), 0, 1, .above = true,
      .help = "AdamW's peak learning rate, after warmup."},
-    {"optimizer.lr_min", RUNFILE_REAL, DEFAULT_PRESET, NULL, AT(lr_min), 0, 10,
+    {"optimizer.lr_min", RUNFILE_REAL, DEFAULT_PRESET, NULL, AT(lr_min), 0, 1,
      .help = "Where the cosine ends; a tenth of lr unless written."},
     {"optimizer.warmup", RUNFILE_WARMUP, DEFAULT_TEXT, "1%", AT(warmup_tokens), 0, 0x1p60, "tokens",
      .help = "Over how much of the schedule the learning rate rises: 1% or 2M tokens."},
