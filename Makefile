@@ -26,7 +26,7 @@ BUILD := build/$(VARIANT)$(if $(filter-out gcc cc,$(notdir $(CC))),-$(subst /,_,
 SECONDS := 60
 PREFIX ?= /usr/local
 
-PACKAGES := libsodium libzstd jansson yaml-0.1 libpcre2-8 libutf8proc openblas
+PACKAGES := libsodium libzstd jansson yaml-0.1 openblas
 CPPFLAGS += -I. -D_POSIX_C_SOURCE=200809L -MMD -MP
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla -Wundef
 WARNINGS += $(if $(WERROR),-Werror)

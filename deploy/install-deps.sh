@@ -5,7 +5,7 @@
 set -eu
 
 BUILD_NEEDS="make gcc pkg-config libc6-dev libsodium-dev libzstd-dev libjansson-dev libyaml-dev
-  libpcre2-dev libutf8proc-dev libopenblas-pthread-dev libcmocka-dev"
+  libopenblas-pthread-dev libcmocka-dev"
 CHECK_NEEDS="clang clang-format shellcheck zstd bible-kjv"
 # libFuzzer and the sanitizers of clang: a package of its own since Debian 12, whose number is
 # clang's. On Ubuntu 22.04 they come with clang.
@@ -19,7 +19,7 @@ install-deps: this is neither Debian nor Ubuntu, so please install by hand what 
   to check:  $CHECK_NEEDS, and clang's compiler-rt for 'make fuzz'
 END
   # Whoever has installed them goes on.
-  pkg-config --exists libsodium libzstd jansson yaml-0.1 libpcre2-8 libutf8proc openblas \
+  pkg-config --exists libsodium libzstd jansson yaml-0.1 openblas \
     2>/dev/null && exit 0
   exit 69
 }
