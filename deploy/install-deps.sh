@@ -11,7 +11,7 @@ CHECK_NEEDS="clang clang-format shellcheck zstd bible-kjv"
 # clang's. On Ubuntu 22.04 they come with clang.
 FUZZ_NEEDS=
 
-[ -x /usr/bin/dpkg-query ] && [ -x /usr/bin/apt-get ] || {
+if ! [ -x /usr/bin/dpkg-query ] || ! [ -x /usr/bin/apt-get ]; then
   cat >&2 <<END
 install-deps: this is neither Debian nor Ubuntu, so please install by hand what these packages hold
 (Debian's names; usually NAME-devel or NAME elsewhere):
@@ -22,7 +22,7 @@ END
   pkg-config --exists libsodium libzstd jansson yaml-0.1 openblas \
     2>/dev/null && exit 0
   exit 69
-}
+fi
 
 installed() {
   dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed

@@ -60,7 +60,7 @@ static inline size_t support_tokenizer_letter(unsigned byte, char *out) {
     c = 0x121 + byte - 0x7f;
   else if (byte == 0xad)
     c = 0x143;
-  return (size_t)sprintf(out, "%s\"\\u%04x\": %u", byte ? ", " : "", c, byte);
+  return (size_t)snprintf(out, 32, "%s\"\\u%04x\": %u", byte ? ", " : "", c, byte);
 }
 
 static inline char *support_tokenizer_json(const struct support_tokenizer *t) {
