@@ -19,15 +19,15 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "info"
 import numpy
 import torch
 import transformers
-from transformers import (AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig,
-                          LlamaForCausalLM)
+from transformers import (AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig,
+                          GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM)
 
 LOGITS_MOST = 1e-4  # absolute
 GRADIENT_MOST = 1e-3  # of the gradient's norm, each tensor
 UPDATE_MOST = 1e-3  # of the update's norm, each tensor
 STEPS = 5
 
-SMALL = dict(vocab_size=211, hidden_size=64, num_hidden_layers=3, num_attention_heads=4,
+SMALL = dict(vocab_size=301, hidden_size=64, num_hidden_layers=3, num_attention_heads=4,
              intermediate_size=152, max_position_embeddings=64, initializer_range=0.15)
 GOLDEN = dict(vocab_size=37, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
               intermediate_size=40, max_position_embeddings=32, initializer_range=0.3)
@@ -186,6 +186,25 @@ def open_ours(folder):
     return model.eval().to(torch.float32), complaints
 
 
+BYTES_TEXT = "Hello, w\u00f6rld!  \n\t\U0001f600 <|endoftext|>\x00\x7f\u2028 'll  x"
+
+
+def check_tokenizer(folder):
+    """The byte tokenizer beside our checkpoint must be one that AutoTokenizer opens."""
+    with Listener() as listener:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    bad = [f"AutoTokenizer: {c}" for c in listener.complaints()]
+    head, tail = (part.encode() for part in BYTES_TEXT.split("<|endoftext|>"))
+    ids = tokenizer(BYTES_TEXT)["input_ids"]
+    if ids != [*head, 256, *tail]:
+        bad.append(f"AutoTokenizer: other ids: {ids}")
+    if tokenizer.decode(ids, clean_up_tokenization_spaces=False) != BYTES_TEXT:
+        bad.append("AutoTokenizer: decodes to another text")
+    if (tokenizer.eos_token_id, tokenizer.bos_token_id) != (256, 256):
+        bad.append(f"AutoTokenizer: <|endoftext|> is {tokenizer.eos_token_id}")
+    return bad
+
+
 def compare(probe, name, case, seed):
     make, dtype, shard, B, T = case
     bad = []
@@ -209,6 +228,7 @@ def compare(probe, name, case, seed):
 
         back, complaints = open_ours(f"{ours}/checkpoint")
         bad += [f"from_pretrained: {c}" for c in complaints]
+        bad += check_tokenizer(f"{ours}/checkpoint")
         with torch.no_grad():
             difference = (back(ids[:, :-1]).logits - model(ids[:, :-1]).logits).abs().max().item()
             # gelu_fast comes back as gelu_new: the same function, added up in another order.

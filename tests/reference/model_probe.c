@@ -8,8 +8,8 @@
  *   loss.f64               gradients.f32, updated.f32: every parameter's values, one after another
  *   names.txt              their names and counts, in that order
  *   norms.f64 (STEPS)      gradient norms of the AdamW steps, before clipping
- *   checkpoint/            the model before any step, as our checkpoint
- * The steps all use the same gradients, with the settings in `adam` below. */
+ *   checkpoint/            the model before any step, as our checkpoint in files of 100 kB, with
+ * the byte tokenizer The steps all use the same gradients, with the settings in `adam` below. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,8 +149,12 @@ static enum status put_training(const struct probe *p, struct transformer *t, st
 static enum status put_checkpoint(const struct probe *p, struct transformer *t, struct why *why) {
   char path[PATH_BYTES_MAX];
   const struct checkpoint_state state = {0};
+  struct tokenizer *tokenizer;
   TRY(io_path_join(p->out, "checkpoint", path, why));
-  return checkpoint_write_shards(path, t, &state, NULL, true, UINT64_C(40000), why);
+  TRY(tokenizer_open("byte", &tokenizer, why));
+  enum status s = checkpoint_write_shards(path, t, &state, tokenizer, true, UINT64_C(100000), why);
+  tokenizer_close(&tokenizer);
+  return s;
 }
 
 static enum status probe(struct probe *p, const char *tokens, struct why *why) {

@@ -167,6 +167,7 @@ static void a_full_disk_leaves_nothing_behind(void **state) {
   snprintf(command, sizeof command, "umount '%s'", small);
   int unmounted = system(command);
   assert_int_equal(with, STATUS_DISK);
+  assert_non_null(strstr(why.text, "make room"));
   assert_false(left);
   assert_true(room > 190 * 1024); /* what was written is gone */
   must(without, &small_why);      /* what fits is written */

@@ -81,6 +81,7 @@ static void an_empty_model_is_one(void **state) {
 static void headers_that_contradict_themselves_are_refused(void **state) {
   (void)state;
   refuse(W("F32", "[2]", "[0,4]"), 4, STATUS_BAD, "'w' needs 8 bytes; its offsets give it 4");
+  refuse(W("F32", "[2]", "[0,12]"), 12, STATUS_BAD, "'w' needs 8 bytes; its offsets give it 12");
   refuse(W("F32", "[2]", "[8,0]"), 8, STATUS_BAD, "'w': \"data_offsets\"");
   refuse(W("F32", "[2]", "[0]"), 8, STATUS_BAD, "'w': \"data_offsets\"");
   refuse(W("F32", "[2]", "[0,8,8]"), 8, STATUS_BAD, "'w': \"data_offsets\"");
