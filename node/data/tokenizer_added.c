@@ -135,14 +135,12 @@ static enum status read_one(const json_t *token, size_t index, const json_t *voc
   return STATUS_OK;
 }
 
-/* Sort the special tokens, or the others, into the two lists. */
-static enum status sort_out(const json_t *list, bool special, const struct nfc *nfc,
-                            struct two_lists *lists, struct tokenizer_file *out, struct why *why) {
+/* Sort the tokens into the two lists. */
+static enum status sort_out(const json_t *list, const struct nfc *nfc, struct two_lists *lists,
+                            struct tokenizer_file *out, struct why *why) {
   for (size_t i = 0; i < out->added_count; i++) {
     struct added_flags flags;
     TRY(read_flags(json_array_get(list, i), i, &flags, why));
-    if (flags.special != special)
-      continue;
     if (!flags.normalized) {
       lists->raw[lists->raw_count++] = out->added[i];
       continue;
@@ -155,15 +153,12 @@ static enum status sort_out(const json_t *list, bool special, const struct nfc *
   return STATUS_OK;
 }
 
-/* Special tokens come before the others, as `tokenizers` orders them: it matters where two become
- * the same under NFC. */
 static enum status read_all(const json_t *list, const json_t *vocab, const struct nfc *nfc,
                             struct two_lists *lists, struct tokenizer_file *out, struct why *why) {
   uint32_t next_id = (uint32_t)json_object_size(vocab);
   for (size_t i = 0; i < json_array_size(list); i++)
     TRY(read_one(json_array_get(list, i), i, vocab, &next_id, out, why));
-  TRY(sort_out(list, true, nfc, lists, out, why));
-  TRY(sort_out(list, false, nfc, lists, out, why));
+  TRY(sort_out(list, nfc, lists, out, why));
   TRY(added_tokens_open(lists->raw, lists->raw_count, &out->raw, why));
   return added_tokens_open(lists->normal, lists->normal_count, &out->normal, why);
 }

@@ -36,7 +36,8 @@ static uint32_t new_node(struct added_tokens *a, uint8_t byte, uint32_t sibling)
   return node;
 }
 
-static void plant(struct added_tokens *a, size_t index) {
+/* The token that has the same bytes already, or NULL. */
+static const struct added_token *plant(struct added_tokens *a, size_t index) {
   const struct added_token *t = &a->tokens[index];
   uint32_t *first = &a->first[t->bytes[0]];
   if (!*first)
@@ -50,8 +51,9 @@ static void plant(struct added_tokens *a, size_t index) {
     }
     node = child;
   }
-  if (!a->nodes[node].token)
-    a->nodes[node].token = (uint32_t)index + 1;
+  if (a->nodes[node].token)
+    return &a->tokens[a->nodes[node].token - 1];
+  a->nodes[node].token = (uint32_t)index + 1;
   a->one_byte_starts |= t->count == 1;
   for (uint32_t second = 0; second < 256; second++) {
     if (t->count == 1 || t->bytes[1] == second) {
@@ -59,6 +61,7 @@ static void plant(struct added_tokens *a, size_t index) {
       a->starts[pair >> 3] |= (uint8_t)(1 << (pair & 7));
     }
   }
+  return NULL;
 }
 
 enum status added_tokens_open(const struct added_token *tokens, size_t count,
@@ -82,7 +85,14 @@ enum status added_tokens_open(const struct added_token *tokens, size_t count,
   a->node_count = 1;
   for (size_t i = 0; i < count; i++) {
     a->tokens[i] = tokens[i];
-    plant(a, i);
+    const struct added_token *same = plant(a, i);
+    if (same) {
+      uint32_t same_id = same->id;
+      added_tokens_close(&a);
+      return why_say(why, STATUS_UNSUPPORTED,
+                     "the added tokens %u and %u are the same once normalised", same_id,
+                     tokens[i].id);
+    }
   }
   *out = a;
   return STATUS_OK;

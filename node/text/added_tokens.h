@@ -35,7 +35,7 @@ struct added_token {
 
 struct added_tokens;
 
-/* Of two tokens with the same bytes the first counts. NOMEM. */
+/* UNSUPPORTED: two tokens with the same bytes; `tokenizers` takes either, by chance. NOMEM. */
 CHECKED enum status added_tokens_open(const struct added_token *tokens, size_t count,
                                       struct added_tokens **out, struct why *why);
 void added_tokens_close(struct added_tokens **a);

@@ -181,7 +181,7 @@ def variants(base, folder):
         ("<rn>", ["rstrip", "normalized"]), ("\n\n", ["rstrip", "normalized"]),
         ("\u00e9\u0323", ["normalized"]), ("e\u0301e", []), ("the", ["single_word"]), ("<", []),
         ("<|", ["special"]),
-        ("\u212b", ["normalized", "special"]), ("\u00c5", ["normalized"])))
+        ("\u212b", ["normalized", "special"])))
 
 
 SPECIALS = {"strips": ["<l>", "<r>", "<lr>", "<w>", "<wn>", "<rn>", "\n\n", "\u00e9\u0323",
