@@ -45,7 +45,7 @@ data:
 batch: {sequences: 4}
 optimizer: {warmup: 5%}
 tokens_total: $tokens
-validation: {every: 100k}
+validation: {every: 50k}
 checkpoint: {folder: $out/run, every: 50k, keep: 2}
 END
 sed 's/^/   /' "$out/demo.yaml"

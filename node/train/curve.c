@@ -181,11 +181,33 @@ static void widen(const struct line *l, struct frame *f) {
   }
 }
 
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a;
+  double y = *(const double *)b;
+  return x < y ? -1 : x > y;
+}
+
+/* The first steps fall so far that the rest would be flat: what lies more than six times as far
+ * above the lowest loss as the median does is left out at the top. */
+static double top_of(const struct line *l, double least, double most) {
+  static const double reach = 6;
+  double *sorted = malloc(l->count * sizeof *sorted);
+  if (!sorted)
+    return most;
+  for (size_t i = 0; i < l->count; i++)
+    sorted[i] = l->points[i].y;
+  qsort(sorted, l->count, sizeof *sorted, ascending);
+  double top = least + reach * (sorted[l->count / 2] - least);
+  free(sorted);
+  return fmin(most, top);
+}
+
 static struct frame frame_of(const struct curve *c) {
   struct frame f = {.x_most = 1, .y_least = INFINITY, .y_most = -INFINITY};
   widen(&c->train, &f);
   for (size_t i = 0; i < c->slice_count; i++)
     widen(c->slices[i], &f);
+  f.y_most = top_of(&c->train, f.y_least, f.y_most);
   if (f.y_most - f.y_least < 1e-3) {
     f.y_most += 0.5;
     f.y_least -= 0.5;
@@ -205,8 +227,10 @@ static void draw_head(struct page *p, const struct curve *c, const char *title) 
   page_text(p, title ? title : c->name);
   page_add(p,
            "</title>\n<style>\n"
-           "text { fill: #57606a } .title { fill: #1f2328; font-size: 15px; font-weight: 600 }\n"
+           "text { fill: #768390 } .title { font-size: 15px; font-weight: 600 }\n"
            ".grid { stroke: #8b949e; stroke-opacity: 0.25 } path { fill: none }\n"
+           "@media (prefers-color-scheme: light) {\n"
+           "  text { fill: #57606a } .title { fill: #1f2328 }\n}\n"
            "@media (prefers-color-scheme: dark) {\n"
            "  text { fill: #9198a1 } .title { fill: #f0f6fc }\n}\n</style>\n");
   page_add(p, "<text class=\"title\" x=\"%d\" y=\"24\">", LEFT);
@@ -251,16 +275,28 @@ static void draw_axes(struct page *p, const struct curve *c, const struct frame 
   page_add(p, "</text>\n");
 }
 
+/* The mean around a point: over the same number of points before and after, so that it does not
+ * lag; fewer near both ends. */
+static double mean_around(const struct line *l, size_t at, size_t reach) {
+  size_t after = l->count - 1 - at;
+  size_t half = at / 2 < reach ? at / 2 : reach;
+  half = half < after ? half : after;
+  double sum = 0;
+  for (size_t i = at - half; i <= at + half; i++)
+    sum += l->points[i].y;
+  return sum / (double)(2 * half + 1);
+}
+
 static void draw_line(struct page *p, const struct frame *f, const struct line *l,
-                      const char *style, double keep) {
-  double mean = 0;
-  double weight = 0;
+                      const char *style, size_t reach) {
+  bool begun = false;
   page_add(p, "<path %s d=\"", style);
   for (size_t i = 0; i < l->count; i++) {
-    mean = keep * mean + (1 - keep) * l->points[i].y;
-    weight = keep * weight + (1 - keep);
-    page_add(p, "%s%.1f %.1f", i ? "L" : "M", paper_x(f, l->points[i].x),
-             paper_y(f, mean / weight));
+    double y = mean_around(l, i, reach);
+    if (!begun && y > f->y_most && i + 1 < l->count)
+      continue;
+    page_add(p, "%s%.1f %.1f", begun ? "L" : "M", paper_x(f, l->points[i].x), paper_y(f, y));
+    begun = true;
   }
   page_add(p, "\"/>\n");
 }
@@ -295,21 +331,18 @@ static void draw_slice(struct page *p, const struct frame *f, const struct line 
     draw_legend(p, (int)index + 1, colour, l->name, "validation: ", l->last);
 }
 
-/* The mean over about the last twentieth of the points, never fewer than a few. */
-static double smoothing(const struct line *l) {
-  double points = fmax(4, (double)l->count / 20);
-  return 1 - 1 / points;
+static size_t smoothing(const struct line *l) {
+  return l->count / 40 + 1;
 }
 
+/* The mean of the last points, as many as a smoothed one is made of. */
 static double smooth_end(const struct line *l) {
-  double keep = smoothing(l);
-  double mean = 0;
-  double weight = 0;
-  for (size_t i = 0; i < l->count; i++) {
-    mean = keep * mean + (1 - keep) * l->points[i].y;
-    weight = keep * weight + (1 - keep);
-  }
-  return mean / weight;
+  size_t count = 2 * smoothing(l) + 1;
+  double sum = 0;
+  count = count < l->count ? count : l->count;
+  for (size_t i = l->count - count; i < l->count; i++)
+    sum += l->points[i].y;
+  return sum / (double)count;
 }
 
 enum status curve_draw(const struct curve *c, const char *title, char **svg, size_t *svg_bytes,

@@ -89,11 +89,27 @@ static void a_long_run_is_averaged_and_not_cut(void **state) {
   static double x[CURVE_POINT_MAX + 1], y[CURVE_POINT_MAX + 1];
   assert_int_equal(curve_open(&c, NULL), STATUS_OK);
   for (uint64_t i = 1; i <= 100000; i++)
-    take_step(c, i, 1 + 1000.0 / (double)(i + 1000));
+    take_step(c, i, 3 - (double)i / 100000);
   char *svg = draw(c, "long");
   size_t count = path_points(strstr(svg, "<path"), x, y, CURVE_POINT_MAX + 1);
   assert_true(count > CURVE_POINT_MAX / 2 - 1 && count <= CURVE_POINT_MAX);
   assert_true(x[0] < 62 && x[count - 1] > 730);
+  free(svg);
+  curve_close(&c);
+}
+
+static void the_first_fall_does_not_flatten_the_rest(void **state) {
+  (void)state;
+  struct curve *c;
+  static double x[512], y[512];
+  assert_int_equal(curve_open(&c, NULL), STATUS_OK);
+  take_step(c, 1, 500);
+  for (uint64_t i = 2; i <= 300; i++)
+    take_step(c, i, 3 - (double)i / 300);
+  char *svg = draw(c, "spike");
+  size_t count = path_points(strstr(svg, "<path"), x, y, 512);
+  assert_int_equal(count, 299);
+  assert_true(y[count - 1] - y[0] > 30);
   free(svg);
   curve_close(&c);
 }
@@ -141,6 +157,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_falling_loss_is_a_falling_line_inside_the_frame),
       cmocka_unit_test(a_long_run_is_averaged_and_not_cut),
+      cmocka_unit_test(the_first_fall_does_not_flatten_the_rest),
       cmocka_unit_test(steps_that_repeat_count_the_second_time),
       cmocka_unit_test(numbers_that_are_none_are_left_out),
   };
