@@ -53,7 +53,8 @@ echo
 "$node" train "$out/demo.yaml" &
 process=$!
 # Checkpoints come every 49 steps of 1024 tokens; by the fourth it is well on its way.
-while kill -0 "$process" 2>/dev/null && ! ls "$out"/run/step-* 2>/dev/null | grep -q 'step-\(19\|2\)'; do
+while kill -0 "$process" 2>/dev/null; do
+  ! ls "$out/run" 2>/dev/null | grep -q '^step-\(19\|2\)' || break
   sleep 0.2
 done
 sleep 2
@@ -81,6 +82,9 @@ grep '"kind":"validation"' "$out/run/metrics.jsonl" | tail -2 | awk -F'[:,]' '
   { for (i = 1; i < NF; i++) if ($i == "\"loss\"" && $(i + 1) > most) most = $(i + 1) }
   END {
     printf "figure demo_loss %.3f nats/byte\n", most
-    if (most >= 2.0) { print "demo: the loss is not below 2.0 nats per byte" > "/dev/stderr"; exit 1 }
+    if (most >= 2.0) {
+      print "demo: the loss is not below 2.0 nats per byte" > "/dev/stderr"
+      exit 1
+    }
   }'
 echo "figure demo_time $(($(date +%s) - began)) s"

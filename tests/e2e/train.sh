@@ -71,7 +71,9 @@ expect() {
 }
 
 digests() { (cd "$1/step-40" && cksum model.safetensors optimizer.safetensors caravan.json); }
-losses() { grep -e '"kind":"step"' -e '"kind":"validation"' "$1/metrics.jsonl" | sed 's/,"rate".*//'; }
+losses() {
+  grep -e '"kind":"step"' -e '"kind":"validation"' "$1/metrics.jsonl" | sed 's/,"rate".*//'
+}
 
 same_as_whole() {
   if [ "$(digests "$1")" = "$(digests whole)" ] && [ "$(losses "$1")" = "$(losses whole)" ]; then

@@ -245,6 +245,10 @@ static void a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(void **
   train_expecting(STATUS_OK, run_text("damaged", "corpus", ""), 0);
   assert_true(exists("damaged/step-7.damaged"));
   assert_same_checkpoint("sound/step-9", "damaged/step-9");
+  static char a[16384], b[16384];
+  losses("sound", a, sizeof a);
+  losses("damaged", b, sizeof b);
+  assert_string_equal(a, b);
 }
 
 static void a_run_without_a_whole_checkpoint_is_not_begun_again_silently(void **state) {
