@@ -51,6 +51,8 @@ static const struct {
      "20M, got \"-4096\""},
     {LEAST "optimizer:\n  lr: -1e-3\n",
      "r.yaml:6: key \"optimizer.lr\": expected a number above 0 and at most 1, got \"-1e-3\""},
+    {LEAST "optimizer:\n  lr: 0\n",
+     "r.yaml:6: key \"optimizer.lr\": expected a number above 0 and at most 1, got \"0\""},
     {LEAST "optimizer:\n  lr: nan\n",
      "r.yaml:6: key \"optimizer.lr\": expected a number above 0 and at most 1, got \"nan\""},
     {LEAST "optimizer:\n  lr: 1e999\n",

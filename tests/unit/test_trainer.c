@@ -144,7 +144,8 @@ static void assert_same_checkpoint(const char *a, const char *b) {
 static void losses(const char *folder, char *out, size_t out_bytes) {
   struct io_bytes b = read_file(folder, "metrics.jsonl");
   size_t used = 0;
-  for (char *line = strtok((char *)b.at, "\n"); line; line = strtok(NULL, "\n")) {
+  for (char *line = (char *)b.at, *end; (end = strchr(line, '\n')); line = end + 1) {
+    *end = 0;
     char *rate = strstr(line, ",\"rate\"");
     if (rate)
       *rate = 0;
