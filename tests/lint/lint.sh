@@ -136,7 +136,8 @@ lint_banned() {
       print $1 ":" $2 ": banned call " substr(text, RSTART + 1, RLENGTH - 2)
     if (text ~ /typedef +(struct|union|enum)/ || text ~ /typedef .*_t;/)
       print $1 ":" $2 ": no typedef of a struct, and no _t of ours" }'
-  [ ! -f Makefile ] || grep -nE -- '-ffast-math|-Ofast|-ffp-contract=(fast|on)' Makefile /dev/null | grep -v '^Makefile:[0-9]*:#'
+  [ ! -f Makefile ] || grep -nE -- '-ffast-math|-Ofast|-ffp-contract=(fast|on)' Makefile |
+    grep -v '^[0-9]*: *#'
 }
 
 # No path of one machine.
