@@ -1,9 +1,9 @@
 /* cpu: the inside of the CPU engine, for kernels/cpu/cpu_*.c only. Its face is engine_cpu_open in
  * kernels/engine.h.
  *
- * An op is split into items that io_pool_run hands to the threads: rows, columns or heads. OpenBLAS
- * is held to one thread and called for the item's own part of a product, so that what follows the
- * product (bias, activation, residual, softmax) finds the item's values still in its cache.
+ * An op is split into items that io_pool_run hands to the threads: rows, columns or heads. A matrix
+ * product is computed by one thread for one item (OpenBLAS is held to one thread), so that what
+ * follows it (activation, residual, softmax) finds the item's values still in its cache.
  *
  * Scratch is one block, taken by engine_reserve, of which every op uses as much as it needs from
  * the start; how much that is stands in cpu_…_scratch beside the op. Counts are f32 values. */
@@ -63,9 +63,9 @@ void cpu_product_nn(const struct cpu *c, int thread, int64_t M, int64_t N, int64
 void cpu_product_tn(const struct cpu *c, int thread, int64_t M, int64_t N, int64_t K,
                     const float *a, int64_t lda, const float *b, int64_t ldb, bool accumulate,
                     float *to, int64_t ldc);
-/* Whether a product with so many rows of `to`, and a with this ld, will be our own: then it is best
- * cut by columns, in multiples of isa->product->panel, else by rows. */
-bool cpu_product_is_own(const struct cpu *c, int64_t rows, int64_t lda);
+/* Whether a product with so many rows of `to`, and a with this ld (turned for tn), will be our own:
+ * then it is best cut by columns, in multiples of isa->product->panel, else by rows. */
+bool cpu_product_is_own(const struct cpu *c, int64_t rows, int64_t lda, bool turned);
 int64_t cpu_product_scratch(const struct cpu *c); /* of one thread */
 void cpu_product_open(void); /* holds OpenBLAS to one thread, for the whole process */
 

@@ -31,11 +31,11 @@ int64_t cpu_linear_scratch(const struct cpu *c) {
 
 /* How a product to (M, N), whose left side has lda, is cut into items. Our own products take the
  * columns of one panel, so that each panel is packed once; OpenBLAS' take rows. */
-static void cut_product(const struct cpu *c, int64_t M, int64_t N, int64_t lda,
+static void cut_product(const struct cpu *c, int64_t M, int64_t N, int64_t lda, bool turned,
                         struct cpu_cut *rows, struct cpu_cut *columns) {
   const int64_t threads = c->head.thread_count;
   *rows = (struct cpu_cut){M, 1};
-  if (cpu_product_is_own(c, M, lda)) {
+  if (cpu_product_is_own(c, M, lda, turned)) {
     const int64_t panel = c->isa->product->panel;
     *columns = (struct cpu_cut){panel, cpu_ceil_div(N, panel)};
     const int64_t wanted = cpu_most(cpu_ceil_div(threads * ITEMS_PER_THREAD, columns->pieces),
@@ -104,7 +104,7 @@ void cpu_linear(struct engine *e, const struct linear_args *a) {
     job.rows = (struct cpu_cut){SPARE_ROWS, cpu_ceil_div(a->M, SPARE_ROWS)};
     job.columns = (struct cpu_cut){SPARE_COLUMNS, cpu_ceil_div(a->N, SPARE_COLUMNS)};
   } else {
-    cut_product(c, a->M, a->N, a->K, &job.rows, &job.columns);
+    cut_product(c, a->M, a->N, a->K, false, &job.rows, &job.columns);
   }
   io_pool_run(c->pool, job.rows.pieces * job.columns.pieces, linear_item, &job);
 }
@@ -169,11 +169,11 @@ void cpu_linear_grad(struct engine *e, const struct linear_grad_args *a) {
   struct cpu *c = cpu_of(e);
   struct linear_grad_job job = {.cpu = c, .a = a};
   if (a->dx) {
-    cut_product(c, a->M, a->K, a->N, &job.dx_rows, &job.dx_columns);
+    cut_product(c, a->M, a->K, a->N, false, &job.dx_rows, &job.dx_columns);
     job.dx_items = job.dx_rows.pieces * job.dx_columns.pieces;
   }
   if (a->dw) {
-    cut_product(c, a->N, a->K, a->N, &job.dw_rows, &job.dw_columns);
+    cut_product(c, a->N, a->K, a->N, true, &job.dw_rows, &job.dw_columns);
     job.dw_items = job.dw_rows.pieces * job.dw_columns.pieces;
   }
   if (a->db)

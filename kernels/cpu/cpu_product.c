@@ -63,8 +63,9 @@ int64_t cpu_product_scratch(const struct cpu *c) {
   return DEPTH_MAX * c->isa->product->panel;
 }
 
-bool cpu_product_is_own(const struct cpu *c, int64_t rows, int64_t lda) {
-  return c->isa->product_is_fast && rows >= OWN_ROWS_MIN && lda % BAD_STRIDE != 0;
+bool cpu_product_is_own(const struct cpu *c, int64_t rows, int64_t lda, bool turned) {
+  return (turned ? c->isa->turned_is_fast : c->isa->product_is_fast) && rows >= OWN_ROWS_MIN &&
+         lda % BAD_STRIDE != 0;
 }
 
 /* How the sides lie: value (m, k) of a at a[m · lda + k], or turned at a[k · lda + m]; value (k, n)
@@ -98,7 +99,7 @@ void cpu_product_nt(const struct cpu *c, int thread, int64_t M, int64_t N, int64
                     const float *a, int64_t lda, const float *b, int64_t ldb, bool accumulate,
                     float *to, int64_t ldc) {
   const float beta = accumulate ? 1 : 0;
-  if (cpu_product_is_own(c, M, lda))
+  if (cpu_product_is_own(c, M, lda, false))
     own_product(c, thread, M, N, K, &(struct sides){a, b, lda, ldb, false, true}, accumulate, to,
                 ldc);
   else if (M == 1) /* a generated token: sgemm would pack all of b, which is the whole cost */
@@ -112,7 +113,7 @@ void cpu_product_nt(const struct cpu *c, int thread, int64_t M, int64_t N, int64
 void cpu_product_nn(const struct cpu *c, int thread, int64_t M, int64_t N, int64_t K,
                     const float *a, int64_t lda, const float *b, int64_t ldb, bool accumulate,
                     float *to, int64_t ldc) {
-  if (cpu_product_is_own(c, M, lda))
+  if (cpu_product_is_own(c, M, lda, false))
     own_product(c, thread, M, N, K, &(struct sides){a, b, lda, ldb, false, false}, accumulate, to,
                 ldc);
   else
@@ -123,7 +124,7 @@ void cpu_product_nn(const struct cpu *c, int thread, int64_t M, int64_t N, int64
 void cpu_product_tn(const struct cpu *c, int thread, int64_t M, int64_t N, int64_t K,
                     const float *a, int64_t lda, const float *b, int64_t ldb, bool accumulate,
                     float *to, int64_t ldc) {
-  if (cpu_product_is_own(c, M, lda))
+  if (cpu_product_is_own(c, M, lda, true))
     own_product(c, thread, M, N, K, &(struct sides){a, b, lda, ldb, true, false}, accumulate, to,
                 ldc);
   else

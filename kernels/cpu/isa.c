@@ -2,18 +2,18 @@
 
 #include <string.h>
 
-#define ISA_TABLE(isa, product_is_fast)                                                    \
+#define ISA_TABLE(isa, product_is_fast, turned_is_fast)                                    \
   {                                                                                        \
 #isa, &isa_pointwise_##isa, &isa_norm_##isa, &isa_attention_##isa, &isa_product_##isa, \
-        product_is_fast                                                                    \
+        product_is_fast, turned_is_fast                                                    \
   }
 
 /* Best last. */
 static const struct isa tables[] = {
-    ISA_TABLE(base, false),
+    ISA_TABLE(base, false, false),
 #if defined(__x86_64__)
-    ISA_TABLE(avx2, true),
-    ISA_TABLE(avx512, true),
+    ISA_TABLE(avx2, true, false),
+    ISA_TABLE(avx512, true, true),
 #endif
 };
 enum { TABLE_COUNT = sizeof tables / sizeof tables[0] };

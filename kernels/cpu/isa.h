@@ -104,7 +104,7 @@ struct isa {
   const struct isa_norm *norm;
   const struct isa_attention *attention;
   const struct isa_product *product;
-  bool product_is_fast; /* faster than OpenBLAS, as far as measured */
+  bool product_is_fast, turned_is_fast; /* faster than OpenBLAS, as far as measured */
 };
 
 /* NULL: the best of this machine. NULL result: not of this machine, or not of this build. */
