@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,7 +95,7 @@ static void read_file(struct reading *r, const json_t *in, const char *key, bool
     complain(r, "file", "the plain name of a file");
     return;
   }
-  strcpy(out->name, name);
+  snprintf(out->name, sizeof out->name, "%s", name);
   out->bytes = read_number(r, file, "bytes", UINT64_C(1) << 62);
   if (!open || json_object_get(file, "blake2b"))
     read_digest(r, file, "blake2b", &out->digest);

@@ -189,7 +189,7 @@ static enum status open_directory(struct corpus *c, struct why *why) {
   for (size_t i = 0; i < c->manifest.slice_count; i++)
     TRY(open_slice(c, &c->manifest.slices[i], &c->slices[c->slice_count++], why));
   if (c->manifest.byte_tokenizer)
-    strcpy(c->tokenizer_path, "byte");
+    snprintf(c->tokenizer_path, sizeof c->tokenizer_path, "byte");
   else
     TRY(io_path_join(c->path, "tokenizer.json", c->tokenizer_path, why));
   return STATUS_OK;
@@ -224,7 +224,7 @@ static enum status open_either(struct corpus *c, const char *path, struct why *w
   if (strlen(path) >= sizeof c->path)
     return why_say(why, STATUS_RANGE, "the path of a corpus has at most %d bytes",
                    PATH_BYTES_MAX - 1);
-  strcpy(c->path, path);
+  snprintf(c->path, sizeof c->path, "%s", path);
   if (io_is_folder(path))
     return open_directory(c, why);
   bool named = cut_suffix(c->path);

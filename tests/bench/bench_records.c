@@ -10,18 +10,20 @@
 #include "proto/base/io_system.h"
 #include "proto/base/prng.h"
 
-enum { MADE_BYTES = 32 << 20, ROUNDS = 5 };
+enum { MADE_BYTES = 32 << 20, ROUNDS = 5, LINE_BYTES_MAX = 65536 };
 
 static struct io_bytes make_lines(void) {
   struct prng r = prng_seeded(1, PRNG_TEST);
-  struct io_bytes text = {malloc(MADE_BYTES + 65536), 0};
+  struct io_bytes text = {malloc(MADE_BYTES + LINE_BYTES_MAX), 0};
   while (text.at && text.count < MADE_BYTES) {
     char *at = (char *)text.at + text.count;
-    size_t used = (size_t)sprintf(at, "{\"text\":\"");
+    size_t used = (size_t)snprintf(at, LINE_BYTES_MAX, "{\"text\":\"");
     for (uint64_t words = prng_below(&r, 1200); words; words--)
-      used += (size_t)sprintf(at + used, "%s%llx ", words % 11 ? "" : "\\n\\u00e9 ",
-                              (unsigned long long)prng_below(&r, 1 << 20));
-    used += (size_t)sprintf(at + used, "\",\"meta\":{\"url\":\"http://example\",\"n\":[1,2.5]}}\n");
+      used += (size_t)snprintf(at + used, LINE_BYTES_MAX - used, "%s%llx ",
+                               words % 11 ? "" : "\\n\\u00e9 ",
+                               (unsigned long long)prng_below(&r, 1 << 20));
+    used += (size_t)snprintf(at + used, LINE_BYTES_MAX - used,
+                             "\",\"meta\":{\"url\":\"http://example\",\"n\":[1,2.5]}}\n");
     text.count += used;
   }
   return text;

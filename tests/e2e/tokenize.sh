@@ -14,7 +14,10 @@ check() { if "${@:2}" >>log 2>&1; then pass "$1"; else fail "$1"; tail -5 log; f
 exits() { # exits CODE TEXT COMMAND…: ends with that code and says so
   "${@:3}" >out 2>&1
   local code=$?
-  [ "$code" = "$1" ] && grep -q -- "$2" out || { echo "code $code:"; cat out; return 1; }
+  if [ "$code" = "$1" ] && grep -q -- "$2" out; then return 0; fi
+  echo "code $code:"
+  cat out
+  return 1
 }
 
 # 40,000 records as RedPajama has them, some empty, in a few shapes, and with escapes. No Python.
@@ -25,7 +28,7 @@ awk 'BEGIN { srand(7); for (i = 0; i < 40000; i++) {
   else if (i % 3 == 1) print "{\"text\":\"" text "\",\"meta\":{\"source\":\"x\"}}"
   else print "{\"pred_label\":\"y\",\"wiki_prob\":0.5,\"text\":\"" text "\",\"source\":\"cc/1/line" i "\"}"
 }}' >a.jsonl
-head -c 2000000 a.jsonl | tr -d '"{}\\' >plain.txt
+head -c 2000000 a.jsonl | tr -d '"{}' >plain.txt
 { head -20000 a.jsonl | zstd -q; tail -n +20001 a.jsonl | zstd -q; } >b.jsonl.zst
 options=(--tokenizer byte --shard-size 1Mi --durable-every 64Ki)
 tokenize() { "$node" tokenize "${options[@]}" "$@"; }
@@ -49,7 +52,7 @@ check "another corpus there is refused" exits 73 "another corpus" tokenize --out
 
 # Killed at random moments until it is done.
 kills=0
-for try in $(seq 400); do
+for _ in $(seq 400); do
   begin --out killed --threads 2 "${inputs[@]}"
   sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
   if kill -9 $pid 2>/dev/null; then kills=$((kills + 1)); fi
@@ -60,7 +63,7 @@ check "killed $kills times and resumed: the same bytes" diff -r whole killed
 
 # A polite stop. (Not SIGINT: shells start background commands with it ignored.)
 stopped=0
-for try in $(seq 100); do
+for _ in $(seq 100); do
   begin --out half --threads 1 "${inputs[@]}"
   sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
   kill -TERM $pid 2>/dev/null
@@ -101,7 +104,7 @@ check "a truncated shard is refused" exits 65 "cut short" "$node" verify damaged
 tokenize --format megatron --out mega "${inputs[@]}" >>log 2>&1
 check "a Megatron corpus is sound" "$node" verify mega mega/arxiv
 check "and holds the same tokens" cmp <(tail -q -c +129 whole/arxiv-*.tokens) mega/arxiv.bin
-for try in $(seq 100); do
+for _ in $(seq 100); do
   begin --format megatron --out mkilled "${inputs[@]}"
   sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
   kill -9 $pid 2>/dev/null
@@ -121,4 +124,5 @@ if mount -t tmpfs -o size=6m tmpfs small 2>/dev/null; then
 else
   echo "  SKIP    a full disk: mounting a tmpfs needs root"
 fi
-[ $failures = 0 ] && echo "tokenize: all passed" || { echo "tokenize: $failures failed"; exit 1; }
+[ $failures = 0 ] || { echo "tokenize: $failures failed"; exit 1; }
+echo "tokenize: all passed"

@@ -40,7 +40,7 @@ static const char *in_dir(const char *name) {
 
 static int make_dir(void **state) {
   (void)state;
-  strcpy(dir, "/tmp/caravan-corpus-XXXXXX");
+  snprintf(dir, sizeof dir, "/tmp/caravan-corpus-XXXXXX");
   return mkdtemp(dir) ? 0 : -1;
 }
 

@@ -114,15 +114,22 @@ static void deep_nesting_ends_at_its_limit(void **state) {
   (void)state;
   char line[3 * RECORD_DEPTH_MAX];
   for (int depth = RECORD_DEPTH_MAX; depth <= RECORD_DEPTH_MAX + 1; depth++) {
-    int at = sprintf(line, "{\"a\":");
+    int at = snprintf(line, sizeof line, "{\"a\":");
     memset(line + at, '[', (size_t)depth);
     memset(line + at + depth, ']', (size_t)depth);
-    strcpy(line + at + 2 * depth, ",\"text\":\"x\"}");
+    snprintf(line + at + 2 * depth, 16, ",\"text\":\"x\"}");
     if (depth == RECORD_DEPTH_MAX)
       assert_text(line, "x");
     else
       assert_bad(line, "deeper");
   }
+}
+
+enum { LINE_BYTES = 1024 };
+
+static void append(char line[LINE_BYTES], const char *piece) {
+  size_t used = strlen(line);
+  snprintf(line + used, LINE_BYTES - used, "%s", piece);
 }
 
 /* Random lines of JSON's own pieces: jansson decides. It is stricter than Python in two ways that
@@ -147,16 +154,16 @@ static void random_lines_are_taken_and_refused_as_by_jansson(void **state) {
   struct prng r = prng_seeded(3, PRNG_TEST);
   int taken = 0, refused = 0;
   for (int i = 0; i < 100000; i++) {
-    char line[1024] = "{";
+    char line[LINE_BYTES] = "{";
     size_t parts = prng_below(&r, 6);
     for (size_t p = 0; p < parts; p++) {
-      strcat(line, p ? "," : "");
-      strcat(line, keys[prng_below(&r, 4)]);
-      strcat(line, values[prng_below(&r, 11)]);
+      append(line, p ? "," : "");
+      append(line, keys[prng_below(&r, 4)]);
+      append(line, values[prng_below(&r, 11)]);
       if (!prng_below(&r, 12))
-        strcat(line, slips[prng_below(&r, 18)]);
+        append(line, slips[prng_below(&r, 18)]);
     }
-    strcat(line, prng_below(&r, 20) ? "}" : "");
+    append(line, prng_below(&r, 20) ? "}" : "");
     json_t *root = json_loads(line, 0, NULL);
     const char *wanted =
         json_is_object(root) ? json_string_value(json_object_get(root, "text")) : NULL;
