@@ -1,15 +1,17 @@
 #!/bin/bash
 # Tokenizing with the real program: threads, kill -9 and resume, Ctrl-C, broken records, compressed
 # input, other formats, damage, a full disk. The corpora must be the same byte for byte.
-#   tests/e2e/tokenize.sh [PROGRAM]
+#   tests/e2e/tokenize.sh [BUILD]      (default build/release)
+# Prints TAP, as tests/run.sh wants it.
 set -u
-node=$(realpath "${1:-build/release/caravan-node}")
+node=$(realpath "${1:-build/release}/caravan-node")
 work=$(mktemp -d)
 trap 'umount "$work/small" 2>/dev/null; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 failures=0
-pass() { echo "  ok      $1"; }
-fail() { echo "  FAILED  $1"; failures=$((failures + 1)); }
+number=0
+pass() { number=$((number + 1)); echo "ok $number - $1"; }
+fail() { number=$((number + 1)); echo "not ok $number - $1"; failures=$((failures + 1)); }
 check() { if "${@:2}" >>log 2>&1; then pass "$1"; else fail "$1"; tail -5 log; fi; }
 exits() { # exits CODE TEXT COMMAND…: ends with that code and says so
   "${@:3}" >out 2>&1
@@ -122,7 +124,7 @@ if mount -t tmpfs -o size=6m tmpfs small 2>/dev/null; then
   check "with room again it goes on" tokenize --out small/out "${inputs[@]}"
   check "to the same bytes" diff -r whole small/out
 else
-  echo "  SKIP    a full disk: mounting a tmpfs needs root"
+  echo "not ok $((number + 1)) # SKIP a full disk: mounting a tmpfs needs root"
 fi
 [ $failures = 0 ] || { echo "tokenize: $failures failed"; exit 1; }
 echo "tokenize: all passed"
