@@ -52,22 +52,27 @@ check "the text comes back" cmp back.txt plain.txt
 check "a complete corpus is left alone" tokenize --out whole "${inputs[@]}"
 check "another corpus there is refused" exits 73 "another corpus" tokenize --out whole a.jsonl
 
+# A while before try I is cut short: the first ones early, so that a fast machine is hit as well.
+moment() {
+  if [ "$1" -le 6 ]; then sleep "0.0$((3 + RANDOM % 4))"; else sleep "0.$((RANDOM % 3))$((RANDOM % 10))"; fi
+}
 # Killed at random moments until it is done.
 kills=0
-for _ in $(seq 400); do
+for i in $(seq 400); do
   begin --out killed --threads 2 "${inputs[@]}"
-  sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+  moment "$i"
   if kill -9 $pid 2>/dev/null; then kills=$((kills + 1)); fi
   wait $pid 2>/dev/null && break
 done
 [ $kills -ge 2 ] || fail "only $kills kills hit a running process: nothing was tested"
-check "killed $kills times and resumed: the same bytes" diff -r whole killed
+# A kill after the manifest and before the last clean-up leaves an empty .lock, which nobody holds.
+check "killed $kills times and resumed: the same bytes" diff -r -x .lock whole killed
 
 # A polite stop. (Not SIGINT: shells start background commands with it ignored.)
 stopped=0
-for _ in $(seq 100); do
+for i in $(seq 100); do
   begin --out half --threads 1 "${inputs[@]}"
-  sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+  moment "$i"
   kill -TERM $pid 2>/dev/null
   wait $pid
   case $? in
@@ -106,9 +111,9 @@ check "a truncated shard is refused" exits 65 "cut short" "$node" verify damaged
 tokenize --format megatron --out mega "${inputs[@]}" >>log 2>&1
 check "a Megatron corpus is sound" "$node" verify mega mega/arxiv
 check "and holds the same tokens" cmp <(tail -q -c +129 whole/arxiv-*.tokens) mega/arxiv.bin
-for _ in $(seq 100); do
+for i in $(seq 100); do
   begin --format megatron --out mkilled "${inputs[@]}"
-  sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+  moment "$i"
   kill -9 $pid 2>/dev/null
   wait $pid 2>/dev/null && break
 done
