@@ -4,20 +4,21 @@
 # and the threaded rooms under the thread sanitizer.
 set -u
 jobs=$(nproc)
-failed=0
+failure=$(mktemp -u) # a file that is there once something has failed, in a pipe's part too
+trap 'rm -f "$failure"' EXIT
 step() {
   echo "== $*"
-  "$@" || { failed=1; echo "== FAILED: $*"; }
+  "$@" || { touch "$failure"; echo "== FAILED: $*"; }
 }
-build() { step make --no-print-directory -s -j"$jobs" WERROR=1 "$@" >/dev/null; }
+build() { step make --no-print-directory -s -j"$jobs" WERROR=1 "$@" | grep -Ev "^  (cc|test|link|replay) "; }
 build tests
 build CC=clang tests
 build VARIANT=asan tests
 build VARIANT=tsan tests
 step tests/run.sh build/release
 step tests/run.sh build/asan unit replay
-for word in log cpu pool; do
+for word in test_log test_cpu test_engine test_trainer; do
   FILTER=$word step tests/run.sh build/tsan unit
 done
-[ $failed -eq 0 ] && echo "check: all good"
-exit $failed
+[ ! -e "$failure" ] || { echo "check: something failed, see above"; exit 1; }
+echo "check: all good"

@@ -144,7 +144,8 @@ static const uint8_t *llama3_next(const struct unicode_class *u, const uint8_t *
     if (contraction)
       return contraction;
   }
-  const uint8_t *next, *second;
+  const uint8_t *next;
+  const uint8_t *second = at; /* read only where it was set; not every gcc sees that */
   enum unicode_flag kind = kind_at(u, at, &next);
   if (kind == UNICODE_LETTER)
     return run_end(u, next, end, UNICODE_LETTER);
