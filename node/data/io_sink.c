@@ -372,18 +372,17 @@ enum status io_sink_settle(struct io_sink *k, const struct catalog_progress *pro
   return write_manifest(k, CATALOG_RESUME, why);
 }
 
-/* What only an unfinished run needs. Failing here would be failing after success. */
-static void tidy(struct io_sink *k) {
+void io_sink_tidy(const char *dir, const struct catalog *m) {
   char path[PATH_BYTES_MAX];
   char name[CATALOG_FILE_NAME_MAX];
-  for (size_t i = 0; k->m->megatron && i < k->m->slice_count; i++) {
-    snprintf(name, sizeof name, "%.*s.sizes", CATALOG_SLICE_NAME_MAX, k->m->slices[i].name);
-    if (io_path_join(k->dir, name, path, NULL) == STATUS_OK)
+  for (size_t i = 0; m->megatron && i < m->slice_count; i++) {
+    snprintf(name, sizeof name, "%.*s.sizes", CATALOG_SLICE_NAME_MAX, m->slices[i].name);
+    if (io_path_join(dir, name, path, NULL) == STATUS_OK)
       unlink(path);
   }
-  if (io_path_join(k->dir, CATALOG_RESUME, path, NULL) == STATUS_OK)
+  if (io_path_join(dir, CATALOG_RESUME, path, NULL) == STATUS_OK)
     unlink(path);
-  if (io_path_join(k->dir, lock_name, path, NULL) == STATUS_OK)
+  if (io_path_join(dir, lock_name, path, NULL) == STATUS_OK)
     unlink(path);
 }
 
@@ -398,7 +397,7 @@ enum status io_sink_finish(struct io_sink **out, const struct catalog_progress *
   if (s == STATUS_OK)
     s = write_manifest(k, CATALOG_FILE, why);
   if (s == STATUS_OK)
-    tidy(k);
+    io_sink_tidy(k->dir, k->m);
   io_sink_close(out);
   return s;
 }

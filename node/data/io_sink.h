@@ -35,6 +35,10 @@ CHECKED enum status io_sink_settle(struct io_sink *out, const struct catalog_pro
  * happens. */
 CHECKED enum status io_sink_finish(struct io_sink **out, const struct catalog_progress *progress,
                                    struct why *why);
+/* Remove from a finished corpus what only an unfinished run needs: io_sink_finish does it, and
+ * whoever finds a corpus whose run was killed between the two. Failing would be failing after
+ * success. */
+void io_sink_tidy(const char *dir, const struct catalog *m);
 void io_sink_close(struct io_sink **out); /* leave it as it is, to be resumed */
 
 #endif

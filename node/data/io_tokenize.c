@@ -499,7 +499,9 @@ enum status io_tokenize_run(struct tokenize_plan *plan, struct tokenize_report *
   TRY(group_inputs(plan, why));
   enum status s = find_manifest(&r, &complete, why);
   uint64_t resumed = s == STATUS_OK ? r.manifest.progress.text_bytes : 0;
-  if (s == STATUS_OK && !complete)
+  if (s == STATUS_OK && complete)
+    io_sink_tidy(plan->dir, &r.manifest);
+  else if (s == STATUS_OK)
     s = carry_out(&r, why);
   io_sink_close(&r.sink);
   *report = (struct tokenize_report){.progress = complete ? r.manifest.progress : r.progress,
