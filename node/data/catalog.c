@@ -126,6 +126,13 @@ static void read_shards(struct reading *r, const json_t *in, bool open, struct c
     complain(r, "token_count", "the sum of its shards");
 }
 
+static bool has_slice(const struct catalog *m, const char *name) {
+  for (size_t i = 0; i < m->slice_count; i++)
+    if (!strcmp(m->slices[i].name, name))
+      return true;
+  return false;
+}
+
 static void read_slices(struct reading *r, const json_t *in, struct catalog *m) {
   const json_t *slices = json_object_get(in, "slices");
   if (!json_is_array(slices))
@@ -135,6 +142,10 @@ static void read_slices(struct reading *r, const json_t *in, struct catalog *m) 
     const char *name = read_text(r, from, "name");
     if (!catalog_slice_name_ok(name)) {
       complain(r, "name", "the name of a slice");
+      return;
+    }
+    if (has_slice(m, name)) {
+      r->status = why_say(r->why, STATUS_BAD, "%s: slice '%s' is there twice", r->name, name);
       return;
     }
     r->status = catalog_add_slice(m, name, r->why);

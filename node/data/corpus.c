@@ -74,9 +74,11 @@ static enum status map_file(const char *path, const struct catalog_file *f, stru
 static enum status check_header(const struct corpus *c, const char *path,
                                 const struct shard_header *h, enum shard_kind kind, uint64_t begin,
                                 uint64_t count, struct why *why) {
+  if (!digest_equal(&h->tokenizer, &c->manifest.tokenizer))
+    return why_say(why, STATUS_MISMATCH,
+                   "%s was made with another tokenizer than the manifest beside it names", path);
   if (h->kind != kind || h->begin != begin || h->count != count ||
-      h->vocab_count != c->manifest.vocab_count ||
-      !digest_equal(&h->tokenizer, &c->manifest.tokenizer))
+      h->vocab_count != c->manifest.vocab_count)
     return why_say(why, STATUS_MISMATCH,
                    "%s is not the shard that the manifest beside it means: it begins at %llu and "
                    "has %llu values below %u, the manifest says %llu, %llu and %u",

@@ -280,6 +280,37 @@ static void names_that_lead_elsewhere_are_refused(void **state) {
   refused(STATUS_BAD, "the plain name of a file");
 }
 
+static void a_slice_listed_twice_is_refused(void **state) {
+  (void)state;
+  static const char json[] =
+      "{\"format\":\"caravan-corpus\",\"version\":1,\"layout\":\"shards\",\"token_bytes\":2,"
+      "\"tokenizer\":{\"kind\":\"byte\",\"blake2b\":\"%064d\",\"vocab_count\":257,\"eod\":256},"
+      "\"recipe\":\"%064d\",\"text_bytes\":0,\"skipped_count\":0,\"replaced_count\":0,\"slices\":["
+      "{\"name\":\"a\",\"token_count\":0,\"document_count\":0,\"shards\":[]},"
+      "{\"name\":\"%s\",\"token_count\":0,\"document_count\":0,\"shards\":[]}]}";
+  char text[sizeof json + 200];
+  struct catalog m;
+  int count = snprintf(text, sizeof text, json, 0, 0, "b");
+  OK(catalog_parse("m", text, (size_t)count, &m, &why));
+  catalog_end(&m);
+  count = snprintf(text, sizeof text, json, 0, 0, "a");
+  assert_int_equal(catalog_parse("m", text, (size_t)count, &m, &why), STATUS_BAD);
+  assert_string_equal(why.text, "m: slice 'a' is there twice");
+}
+
+static void a_shard_of_another_tokenizer_is_refused(void **state) {
+  (void)state;
+  struct io_bytes text;
+  write_corpus(false, 257, false);
+  OK(io_file_read(in_dir(CATALOG_FILE), CATALOG_BYTES_MAX, &text, &why));
+  char *at = strstr((char *)text.at, "\"blake2b\": \"");
+  assert_non_null(at);
+  at[12] = at[12] == '1' ? '2' : '1';
+  OK(io_file_write(in_dir(CATALOG_FILE), text.at, text.count, &why));
+  io_bytes_free(&text);
+  refused(STATUS_MISMATCH, "with another tokenizer");
+}
+
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, make_dir, remove_dir)
 
 int main(void) {
@@ -290,6 +321,8 @@ int main(void) {
       IN_DIR(truncated_and_missing_files_are_named),
       IN_DIR(a_megatron_index_of_another_bin_is_refused),
       IN_DIR(golden_megatron_index),
+      cmocka_unit_test(a_slice_listed_twice_is_refused),
+      IN_DIR(a_shard_of_another_tokenizer_is_refused),
       IN_DIR(names_that_lead_elsewhere_are_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
