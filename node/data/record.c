@@ -13,13 +13,19 @@ struct cursor {
 static enum status refuse(const struct cursor *c, const char *expected) {
   size_t column = (size_t)(c->at - c->begin) + 1;
   if (c->at == c->end)
-    return why_say(c->why, STATUS_BAD, "byte %zu: the line ends where %s should be", column,
-                   expected);
+    return why_say(c->why, STATUS_BAD, "byte %zu: the line ends; expected %s", column, expected);
   if (*c->at > 0x20 && *c->at < 0x7f)
-    return why_say(c->why, STATUS_BAD, "byte %zu: '%c' where %s should be", column, *c->at,
-                   expected);
-  return why_say(c->why, STATUS_BAD, "byte %zu: 0x%02x where %s should be", column, *c->at,
-                 expected);
+    return why_say(c->why, STATUS_BAD, "byte %zu: expected %s, not '%c'", column, expected, *c->at);
+  return why_say(c->why, STATUS_BAD, "byte %zu: expected %s, not 0x%02x", column, expected, *c->at);
+}
+
+static enum status refuse_in_string(const struct cursor *c) {
+  size_t column = (size_t)(c->at - c->begin) + 1;
+  if (c->at == c->end)
+    return why_say(c->why, STATUS_BAD, "byte %zu: the line ends inside a string", column);
+  return why_say(c->why, STATUS_BAD,
+                 "byte %zu: 0x%02x inside a string; control characters must be escaped", column,
+                 *c->at);
 }
 
 static void skip_space(struct cursor *c) {
@@ -169,7 +175,7 @@ static enum status take_string(struct cursor *c, uint8_t *out, size_t *out_bytes
   for (;;) {
     to = copy_plain(c, to);
     if (c->at == c->end || *c->at < 0x20)
-      return refuse(c, "the rest of a string (control characters must be escaped)");
+      return refuse_in_string(c);
     if (*c->at++ == '"')
       break;
     TRY(take_escape(c, &code, surrogates));
@@ -187,7 +193,7 @@ static enum status skip_string(struct cursor *c) {
   for (;;) {
     skip_plain(c);
     if (c->at == c->end || *c->at < 0x20)
-      return refuse(c, "the rest of a string (control characters must be escaped)");
+      return refuse_in_string(c);
     if (*c->at++ == '"')
       return STATUS_OK;
     TRY(take_escape(c, &code, &surrogates));
@@ -312,7 +318,7 @@ enum status record_text(const uint8_t *line, size_t line_bytes, uint8_t *out, si
   bool is_text;
   size_t text_bytes = 0;
   uint64_t replaced = 0;
-  TRY(take(&c, '{', "'{': a record is a JSON object"));
+  TRY(take(&c, '{', "a JSON object, '{'"));
   bool more = !next_is(&c, '}');
   c.at += !more;
   while (more) {

@@ -91,15 +91,15 @@ static void half_surrogates_are_replaced_and_counted(void **state) {
 static void broken_records_are_refused_with_the_place(void **state) {
   (void)state;
   assert_bad("", "byte 1");
-  assert_bad("[1]", "'['");
+  assert_bad("[1]", "byte 1: expected a JSON object, '{', not '['");
   assert_bad("{\"meta\":{\"text\":\"x\"}}", "no \"text\"");
   assert_bad("{\"text\":5}", "not a string");
   assert_bad("{\"text\":\"a\",\"text\":null}", "not a string");
   assert_bad("{\"text\":\"a\"", "byte 12");
-  assert_bad("{\"text\":\"a", "the line ends");
+  assert_bad("{\"text\":\"a", "byte 11: the line ends inside a string");
   assert_bad("{\"text\":\"a\"} x", "the end of the line");
   assert_bad("{\"text\":\"a\",}", "a string");
-  assert_bad("{\"text\":\"a\nb\"}", "0x0a");
+  assert_bad("{\"text\":\"a\nb\"}", "0x0a inside a string; control");
   assert_bad("{\"text\":\"\\x\"}", "backslash");
   assert_bad("{\"text\":\"\\u12g4\"}", "hexadecimal");
   assert_bad("{\"text\":\"\\ud800\\u12\"}", "hexadecimal");
