@@ -414,6 +414,13 @@ static void print_wrapped(FILE *out, const char *text, int column, int indent) {
   fputc('\n', out);
 }
 
+/* A value that nobody could give, such as a count of -1, stands for "not given". */
+static void show_int(const struct option *row, char out[40]) {
+  int64_t number = *(const int64_t *)row->value;
+  if (!bounded(row) || ((double)number >= row->least && (double)number <= row->most))
+    snprintf(out, 40, "%" PRId64, number);
+}
+
 /* "text (default 4; 0 to 256)". */
 static void describe(const struct option *row, char *out, size_t out_bytes) {
   char number[40] = "";
@@ -422,7 +429,7 @@ static void describe(const struct option *row, char *out, size_t out_bytes) {
   const char *given = number;
   switch (row->kind) {
     case OPTION_FLAG: given = *(const bool *)row->value ? "on" : ""; break;
-    case OPTION_INT: snprintf(number, sizeof number, "%" PRId64, *(int64_t *)row->value); break;
+    case OPTION_INT: show_int(row, number); break;
     case OPTION_REAL: snprintf(number, sizeof number, "%g", *(double *)row->value); break;
     case OPTION_TEXT: given = *(const char **)row->value ? *(const char **)row->value : ""; break;
     case OPTION_BYTES:

@@ -157,6 +157,20 @@ static void options_help_shows_defaults_and_bounds(void **state) {
   free(text);
 }
 
+/* Such as a count of -1 for "all of them". */
+static void options_help_hides_a_default_that_nobody_could_give(void **state) {
+  (void)state;
+  char *text = NULL;
+  size_t bytes = 0;
+  FILE *memory = open_memstream(&text, &bytes);
+  assert_non_null(memory);
+  threads = -1;
+  options_print_help(&command, memory);
+  fclose(memory);
+  assert_non_null(strstr(text, "  --threads N   worker threads; 0: one per core (0 to 256)\n"));
+  free(text);
+}
+
 static void options_nearest_forgives_a_slip_and_no_more(void **state) {
   (void)state;
   static const char *const names[] = {"tokenize", "detokenize", "train", "sample", NULL};
@@ -182,6 +196,7 @@ int main(void) {
       cmocka_unit_test_setup(options_refuses_what_makes_no_sense_and_changes_nothing, reset),
       cmocka_unit_test_setup(options_asks_for_operands_that_are_missing, reset),
       cmocka_unit_test_setup(options_help_shows_defaults_and_bounds, reset),
+      cmocka_unit_test_setup(options_help_hides_a_default_that_nobody_could_give, reset),
       cmocka_unit_test_setup(options_nearest_forgives_a_slip_and_no_more, reset),
       cmocka_unit_test_setup(options_read_value_takes_words_of_a_file, reset),
   };
