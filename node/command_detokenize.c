@@ -49,6 +49,8 @@ static enum status print_range(const struct corpus *c, size_t slice, uint64_t be
   }
   free(ids);
   free(unsigned_ids);
+  if (s == STATUS_OK && begin < end)
+    return why_say(why, STATUS_STOPPED, "stopped before the end of the text");
   return s;
 }
 
@@ -116,12 +118,29 @@ static enum status print_operands(const struct option_operands *operands,
   return s;
 }
 
+/* What would otherwise be passed over in silence. */
+static enum status check_wishes(const struct wishes *wish, int id_count, struct why *why) {
+  if (wish->corpus && id_count)
+    return why_say(why, STATUS_USAGE, "--corpus and ids on the line exclude each other");
+  if (!wish->corpus && (wish->slice || wish->begin || wish->count >= 0 || wish->document >= 0))
+    return why_say(why, STATUS_USAGE,
+                   "--slice, --begin, --count and --document are of a corpus; name it by --corpus");
+  if (wish->document >= 0 && (wish->begin || wish->count >= 0))
+    return why_say(why, STATUS_USAGE, "--document is a whole one: no --begin, no --count");
+  if (!wish->corpus && !wish->tokenizer)
+    return why_say(why, STATUS_USAGE, "--corpus is missing, or --tokenizer and ids");
+  if (!wish->corpus && !id_count)
+    return why_say(why, STATUS_USAGE, "--corpus is missing, or the ids to turn into text");
+  return STATUS_OK;
+}
+
 static enum status run(const struct wishes *wish, const struct option_operands *operands,
                        struct why *why) {
   struct corpus *c = NULL;
   struct tokenizer *tk = NULL;
   struct tokenizer_work *work = NULL;
   const char *path = wish->tokenizer;
+  TRY(check_wishes(wish, operands->count, why));
   if (wish->corpus)
     TRY(corpus_open(wish->corpus, &c, why));
   if (c && !path)
@@ -149,8 +168,8 @@ int command_detokenize(int argc, char **argv) {
        0},
       {"slice", OPTION_TEXT, &wish.slice, "NAME", "which slice (may be left out: the only one)", 0,
        0},
-      {"begin", OPTION_INT, &wish.begin, "N", "first token (0)", 0, 1e18},
-      {"count", OPTION_INT, &wish.count, "N", "tokens (all)", 0, 1e18},
+      {"begin", OPTION_INT, &wish.begin, "N", "first token", 0, 1e18},
+      {"count", OPTION_INT, &wish.count, "N", "tokens; all of them unless given", 0, 1e18},
       {"document", OPTION_INT, &wish.document, "N", "one document, counted from 0", 0, 1e18},
       {"tokenizer", OPTION_TEXT, &wish.tokenizer, "PATH|byte", "instead of the corpus's own", 0, 0},
       {0}};

@@ -19,7 +19,7 @@ static bool show(void *context, uint64_t done_bytes, uint64_t total_bytes) {
   char done[32], total[32], rate[32], left[32];
   double seconds = (double)(io_now_ms() - s->begin_ms) / 1000 + 1e-3;
   double speed = (double)done_bytes / seconds;
-  io_progress_show(&s->line, false, "verify  %s of %s  %s/s  %s left",
+  io_progress_show(&s->line, done_bytes == total_bytes, "verify  %s of %s  %s/s  %s left",
                    io_human_bytes((double)done_bytes, done),
                    io_human_bytes((double)total_bytes, total), io_human_bytes(speed, rate),
                    io_human_seconds((double)(total_bytes - done_bytes) / speed, left));
@@ -84,8 +84,10 @@ int command_verify(int argc, char **argv) {
     return status_exit_code(s);
   }
   io_stop_catch();
-  for (int i = 0; i < paths.count && !io_stop_wanted(); i++) {
-    s = verify(paths.values[i], &why);
+  for (int i = 0; i < paths.count && s != STATUS_STOPPED; i++) {
+    s = io_stop_wanted()
+            ? why_say(&why, STATUS_STOPPED, "stopped before %s was looked at", paths.values[i])
+            : verify(paths.values[i], &why);
     if (s != STATUS_OK)
       fprintf(stderr, "caravan-node verify: %s\n", why.text);
     worst = worst == STATUS_OK ? s : worst;

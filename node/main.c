@@ -1,4 +1,5 @@
 /* caravan-node: a contributor's machine. The commands are in command_*.c. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,24 +31,42 @@ static void print_help(FILE *out) {
   fprintf(out, "\n'caravan-node COMMAND --help' says more.\n");
 }
 
+/* A report that could not be written, to a full disk for instance, is no success. */
+static int end_output(int code) {
+  if ((fflush(stdout) == 0 && !ferror(stdout)) || code != 0)
+    return code;
+  fprintf(stderr, "caravan-node: cannot write 'standard output': %s\n", strerror(errno));
+  return status_exit_code(STATUS_DISK);
+}
+
+static int run_command(int argc, char **argv) {
+  const char *names[COMMAND_COUNT + 1] = {NULL};
+  for (int i = 0; i < COMMAND_COUNT; i++) {
+    if (!strcmp(argv[0], commands[i].name))
+      return end_output(commands[i].run(argc, argv));
+    names[i] = commands[i].name;
+  }
+  const char *near = options_nearest(argv[0], names);
+  if (near)
+    fprintf(stderr, "caravan-node: there is no command '%s'; did you mean '%s'?\n", argv[0], near);
+  else
+    fprintf(stderr, "caravan-node: there is no command '%s'; 'caravan-node --help' lists them\n",
+            argv[0]);
+  return status_exit_code(STATUS_USAGE);
+}
+
 int main(int argc, char **argv) {
   if (argc < 2) {
     print_help(stderr);
     return status_exit_code(STATUS_USAGE);
   }
-  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help")) {
+  /* 'help COMMAND' is 'COMMAND --help'. */
+  char *help_line[] = {argv[argc - 1], "--help", NULL};
+  if (argc == 3 && !strcmp(argv[1], "help"))
+    return run_command(2, help_line);
+  if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
     print_help(stdout);
-    return 0;
+    return end_output(0);
   }
-  const char *names[COMMAND_COUNT + 1] = {NULL};
-  for (int i = 0; i < COMMAND_COUNT; i++) {
-    if (!strcmp(argv[1], commands[i].name))
-      return commands[i].run(argc - 1, argv + 1);
-    names[i] = commands[i].name;
-  }
-  const char *near = options_nearest(argv[1], names);
-  fprintf(stderr,
-          "caravan-node: there is no command '%s'%s%s%s; 'caravan-node --help' lists them\n",
-          argv[1], near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
-  return status_exit_code(STATUS_USAGE);
+  return run_command(argc - 1, argv + 1);
 }

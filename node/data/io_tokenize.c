@@ -261,11 +261,14 @@ static void show_progress(struct run *r, struct pace *p, const struct slot *slot
     p->begin_disk = disk ? disk : 1;
   double seconds = (double)(io_now_ms() - p->begin_ms) / 1000 + 1e-3;
   double done = disk > p->begin_disk ? (double)(disk - p->begin_disk) : 0;
-  if (done > 0)
+  bool last = slot->chunk.last && slot->input + 1 == r->plan->input_count;
+  if (last)
+    io_human_seconds(0, left);
+  else if (done > 0)
     io_human_seconds(seconds * (double)(p->disk_total - disk) / done, left);
   if (r->plan->quiet)
     return;
-  io_progress_show(&p->line, false, "tokenize  %3.0f %%  %s of text  %s tokens  %s/s  %s left",
+  io_progress_show(&p->line, last, "tokenize  %3.0f %%  %s of text  %s tokens  %s/s  %s left",
                    p->disk_total ? 100.0 * (double)disk / (double)p->disk_total : 100.0,
                    io_human_bytes((double)r->progress.text_bytes, text),
                    io_human_count((double)token_total(&r->manifest), tokens),
@@ -357,6 +360,9 @@ static enum status look_at_inputs(struct tokenize_plan *plan, struct why *why) {
     struct tokenize_input *input = &plan->inputs[i];
     if (stat(input->path, &about) != 0)
       return why_errno(why, errno, "cannot open", input->path);
+    if (S_ISDIR(about.st_mode))
+      return why_say(why, STATUS_USAGE, "%s is a directory; name the files in it, as in %s/*",
+                     input->path, input->path);
     if (!S_ISREG(about.st_mode))
       return why_say(why, STATUS_UNSUPPORTED,
                      "%s is not a regular file; a run could not be continued from it", input->path);

@@ -102,6 +102,27 @@ check "cut zstd data is refused" exits 65 "inside a zstd frame" tokenize --out z
 gzip -c good.jsonl >good.jsonl.gz
 check "gzip is refused by name" exits 69 "gunzip" tokenize --out z2 good.jsonl.gz
 check "a missing file is named" exits 66 "nothere.jsonl" tokenize --out z3 nothere.jsonl
+check "a directory is refused, and its files asked for" exits 64 "name the files in it" \
+  tokenize --out z4 .
+mkfifo pipe
+"$node" detokenize --corpus whole --slice arxiv >pipe 2>>log & pid=$!
+exec 3<pipe
+head -c 1 <&3 >/dev/null
+kill -TERM $pid
+cat <&3 >/dev/null
+exec 3<&-
+wait $pid
+check "text cut short by a signal is no success" [ $? = 130 ]
+check "a document and a range exclude each other" exits 64 "no --begin" \
+  "$node" detokenize --corpus whole --slice text --document 0 --begin 5
+check "ids beside a corpus are not passed over" exits 64 "exclude each other" \
+  "$node" detokenize --corpus whole --slice text 5
+if [ -w /dev/full ]; then
+  "$node" verify whole >/dev/full 2>>log
+  check "a report that cannot be written is no success" [ $? = 74 ]
+fi
+check "'help COMMAND' is its page" exits 0 "usage: caravan-node verify PATH" "$node" help verify
+check "a slip is forgiven" exits 64 "did you mean 'tokenize'?$" "$node" tokenise
 
 # Damage.
 cp -r whole damaged
