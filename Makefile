@@ -17,6 +17,9 @@
 #   CC=gcc|clang  V=1           another compiler; show the commands
 
 VARIANT ?= release
+ifeq ($(filter release asan tsan,$(VARIANT)),)
+  $(error VARIANT is release, asan or tsan, not '$(VARIANT)')
+endif
 CC := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
 NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
 CUDA ?= $(if $(NVCC),1,0)
