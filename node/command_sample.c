@@ -221,7 +221,7 @@ static enum status sample(int argc, char **argv, struct why *why) {
        0},
       {"tokens", OPTION_INT, &o.tokens, "N", "at most this many; fewer at <|endoftext|>", 1,
        TOKENS_MAX},
-      {"temperature", OPTION_REAL, &o.choice.temperature, "X", "below 1 bolder, above 1 wilder",
+      {"temperature", OPTION_REAL, &o.choice.temperature, "X", "below 1 safer, above 1 wilder",
        1e-6, 100},
       {"top-p", OPTION_REAL, &o.choice.top_p, "X", "only from the likeliest that sum to this", 1e-6,
        1},
