@@ -75,8 +75,12 @@ static enum status update(struct trainer *t, struct why *why) {
                  (unsigned long long)t->saved_step);
 }
 
+/* A peak measured on a busy machine is too low: a step that beats it is the better measurement, so
+ * the share that is shown stays at most 100 %. */
 static void measure(struct trainer *t, uint64_t tokens, uint64_t took_ns, struct metric *m) {
   double rate = took_ns ? (double)tokens * 1e9 / (double)took_ns : 0;
+  if (t->peak_flops > 0)
+    t->peak_flops = fmax(t->peak_flops, t->flop_per_token * rate);
   t->rate = t->rate > 0 ? 0.9 * t->rate + 0.1 * rate : rate;
   m->rate = rate;
 }
