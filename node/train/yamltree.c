@@ -218,6 +218,13 @@ enum status yamltree_parse(const char *name, const void *bytes, size_t count, st
   if (count > YAMLTREE_BYTES_MAX)
     return why_say(why, STATUS_RANGE, "%s: %zu bytes; a run file has at most %d", name, count,
                    YAMLTREE_BYTES_MAX);
+  /* Some editors begin a file with a byte order mark, which libyaml only takes when it is to guess.
+   */
+  static const char mark[] = "\xef\xbb\xbf";
+  if (count >= 3 && !memcmp(bytes, mark, 3)) {
+    bytes = (const char *)bytes + 3;
+    count -= 3;
+  }
   struct build b = {.name = name, .why = why};
   b.tree = calloc(1, sizeof *b.tree);
   yaml_parser_t p;

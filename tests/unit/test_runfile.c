@@ -224,6 +224,7 @@ static void canonical_text_is_the_meaning_and_not_the_writing(void **state) {
   assert_int_equal(runfile_canonical(run, a, RUNFILE_CANONICAL_BYTES_MAX, NULL), STATUS_OK);
   free(run);
   run = parse_good(
+      "\xef\xbb\xbf"
       "machine: {threads: 3}\ntokens_total: 1000000\nbatch: {sequences: 8}\nname: 'r'\n"
       "data: {corpus: elsewhere}\nmodel: {layers: 4, preset: tiny}\ncheckpoint: {keep: 9}\n");
   assert_int_equal(runfile_canonical(run, b, RUNFILE_CANONICAL_BYTES_MAX, NULL), STATUS_OK);
